@@ -1,0 +1,55 @@
+# Every target depends on .venv, so a new clone needs nothing but `make demo` or `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV_COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+
+.PHONY: install demo dev test style types unit integration bench lock fmt clean docs
+
+install: $(STAMP)
+
+$(STAMP): requirements/dev.txt pyproject.toml clients/python/pyproject.toml clients/bots/pyproject.toml
+	@bash deploy/scripts/require-tools.sh
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e clients/python -e clients/bots -e .
+	@touch $@
+
+demo: install
+	$(BIN)/gamebus demo $(ARGS)
+
+dev: install
+	$(BIN)/gamebus dev $(ARGS)
+
+test: style types unit integration
+
+style: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: install
+	$(BIN)/mypy
+
+unit: install
+	$(BIN)/python -m pytest -q tests --ignore=tests/integration
+
+integration: install
+	$(BIN)/python -m pytest -q tests/integration
+
+bench: install
+	$(BIN)/python -m bench $(ARGS)
+
+docs: install
+	$(BIN)/gamebus docs
+
+fmt: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install
+	cd requirements && ../$(UV_COMPILE) runtime.in -o runtime.txt && ../$(UV_COMPILE) dev.in -o dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
