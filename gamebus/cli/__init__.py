@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from importlib.metadata import entry_points, version
 from typing import Annotated
 
@@ -35,10 +36,14 @@ def _root(
         raise typer.Exit
 
 
+def _exists(name: str) -> bool:
+    return find_spec(f"gamebus.cli.{name}") is not None
+
+
 def _mount() -> None:
-    for name in _GROUPS:
+    for name in filter(_exists, _GROUPS):
         app.add_typer(import_module(f"gamebus.cli.{name}").app, name=name)
-    for name in _COMMANDS:
+    for name in filter(_exists, _COMMANDS):
         app.command(name)(import_module(f"gamebus.cli.{name}").main)
     # Other distributions add commands (the bots do), so that gamebus needs none of them.
     for entry in entry_points(group="gamebus.commands"):

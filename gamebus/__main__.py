@@ -1,0 +1,5 @@
+"""`python -m gamebus`."""
+
+from gamebus.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""The ops endpoint of a process: `/healthz`, `/readyz` and `/metrics` on a port of its own.
+
+`/healthz` answers 200 while the event loop turns. `/readyz` answers 200 when the process can do its work and 503 with the
+reasons when it cannot: an orchestrator sends no players then, but does not restart it. `/metrics` is Prometheus text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+Readiness = Callable[[], Mapping[str, bool]]
+"""Condition -> whether it holds; a process is ready when all do."""
+
+
+class _EmbeddedServer(uvicorn.Server):
+    """uvicorn inside a process that handles its own signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class OpsServer:
+    """Serves the ops endpoint on the running event loop.
+
+    The socket is bound in the constructor, so that `url` is known, and a taken port is an error, before anything starts.
+    """
+
+    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, readiness: Readiness) -> None:
+        self._registry = registry
+        self._readiness = readiness
+        self._socket = socket.create_server((host, port))
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        application = Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+            ]
+        )
+        config = uvicorn.Config(
+            application,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _EmbeddedServer(config)
+
+    async def run(self) -> None:
+        """Serve until :meth:`stop`."""
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Make :meth:`run` return; requests in progress have one second."""
+        self._server.should_exit = True
+
+    async def _healthz(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok", "version": version("gamebus")})
+
+    async def _readyz(self, _: Request) -> Response:
+        conditions = dict(self._readiness())
+        ready = all(conditions.values())
+        body = {"status": "ready" if ready else "not ready", "conditions": conditions}
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
