@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from importlib.metadata import entry_points, version
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
