@@ -6,14 +6,15 @@ docs/settings.md is generated from this module. Components take the section they
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gamebus.catalog import BUILT_IN, DEFAULT_TOPIC_PREFIX, Catalog, parse_catalog
-from gamebus.errors import CatalogError
+from gamebus.errors import CatalogError, ConfigurationError
 
 
 class _Section(BaseModel):
@@ -137,6 +138,32 @@ class Settings(BaseSettings):
     durable: DurableProducerSettings = DurableProducerSettings()
     consumer: ConsumerSettings = ConsumerSettings()
     log: LogSettings = LogSettings()
+
+
+def load_settings() -> Settings:
+    """Read all settings.
+
+    Raises:
+        ConfigurationError: a value is wrong or a variable is unknown; the message names each one.
+    """
+    known = {f"GAMEBUS_{name.upper()}" for name in Settings.model_fields}
+    unknown = [
+        name
+        for name in os.environ
+        # GAMEBUS_TEST_* belongs to the test suite.
+        if name.startswith("GAMEBUS_") and not name.startswith("GAMEBUS_TEST_") and name.split("__")[0] not in known
+    ]
+    if unknown:
+        raise ConfigurationError(f"unknown settings {', '.join(sorted(unknown))}; docs/settings.md lists all of them")
+    try:
+        return Settings()
+    except ValidationError as error:
+        # The value is left out: it may be a secret.
+        wrong = "; ".join(
+            f"GAMEBUS_{'__'.join(str(part).upper() for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise ConfigurationError(f"wrong settings: {wrong} (docs/settings.md lists all of them)") from error
 
 
 def load_catalog(settings: Settings) -> Catalog:
