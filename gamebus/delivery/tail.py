@@ -1,0 +1,239 @@
+"""Tail of topics: every record of the given partitions, in the order of each partition, without a consumer group.
+
+Guarantees: once its positions are fixed (`caught_up` of a tail that starts at the end), every record that the brokers keep is
+handed over at least until `stop`, in offset order per partition, never twice. Lost connections, moved leaders and dead brokers
+only delay it. What retention or a truncated log took away before it was read is counted in `statistics().skipped`.
+
+Not guaranteed: that every process sees a record at the same time, or anything about records written before the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+_log = structlog.get_logger(__name__)
+
+OnRecords = Callable[[str, int, Sequence[ConsumerRecord[bytes, bytes]]], None]
+"""Takes topic, partition and the next records of it. A plain function: while it runs nothing else does, so it is quick."""
+
+_POLL_MS: Final = 200
+_REQUEST_TIMEOUT_MS: Final = 5_000
+_CLOSE_TIMEOUT_S: Final = 5.0
+_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+# aiokafka does not ask for new metadata after some errors of a moved leader (fetcher.py, "Unexpected error").
+_METADATA_MAX_AGE_MS: Final = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class TailStatistics:
+    """Counters since the start.
+
+    Attributes:
+        records: handed over.
+        skipped: offsets that were never read because the log no longer had them, or because a tail of fresh data jumped to
+            the end after it had fallen out of the log.
+        resets: positions that were outside the log.
+        restarts: times the consumer was rebuilt.
+        lag: records that brokers are known to have and that were not read yet.
+    """
+
+    records: int
+    skipped: int
+    resets: int
+    restarts: int
+    lag: int
+
+
+class Tail:
+    """Reads partitions from the end, or from `start_back_ms` before now.
+
+    Args:
+        partitions: number of partitions of each topic (:func:`gamebus.delivery.topics.partition_counts`).
+        on_records: called with the next records of one partition; what it raises ends :meth:`run`.
+        start_back_ms: how far back to begin, by record time; None begins at the end.
+        fetch_min_bytes: what a broker waits for before it answers, at most `fetch_max_wait_ms`. With 1 a record is answered
+            at once; more trades latency for fewer requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap_servers: str,
+        partitions: Mapping[str, int],
+        on_records: OnRecords,
+        start_back_ms: int | None = None,
+        fetch_min_bytes: int = 1,
+        fetch_max_wait_ms: int = 500,
+        client_id: str = "gamebus-tail",
+    ) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._partitions = [
+            TopicPartition(topic, index) for topic, count in partitions.items() for index in range(count)
+        ]
+        self._on_records = on_records
+        self._start_back_ms = start_back_ms
+        self._fetch_min_bytes = fetch_min_bytes
+        self._fetch_max_wait_ms = fetch_max_wait_ms
+        self._client_id = client_id
+        self.caught_up = asyncio.Event()
+        """Set when everything that the partitions held at the start was handed over."""
+        # Offset of the next record of each partition that is read; empty until the start is fixed. Survives the consumer.
+        self._positions: dict[TopicPartition, int] = {}
+        # Where partitions ended at the start, as far as they were not reached yet.
+        self._goals: dict[TopicPartition, int] = {}
+        self._stopping = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._records = self._skipped = self._resets = self._restarts = 0
+
+    async def run(self) -> None:
+        """Read until :meth:`stop`, or until cancelled."""
+        failures = 0
+        while not self._stopping.is_set():
+            consumer = self._new_consumer()
+            records_before = self._records
+            try:
+                await consumer.start()
+                await self._assign(consumer)
+                await self._read(consumer)
+            except (KafkaError, TimeoutError) as error:
+                failures = 0 if self._records > records_before else failures + 1
+                self._restarts += 1
+                _log.warning("tail.interrupted", error=str(error), restarts=self._restarts)
+                await self._pause(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+            finally:
+                self._consumer = None
+                await close_consumer(consumer)
+
+    def stop(self) -> None:
+        """Ask :meth:`run` to return; it does within a poll."""
+        self._stopping.set()
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """Offset of the next record that will be handed over; None before the start is fixed."""
+        return self._positions.get(TopicPartition(topic, partition))
+
+    def statistics(self) -> TailStatistics:
+        """Counters of this tail."""
+        return TailStatistics(
+            records=self._records,
+            skipped=self._skipped,
+            resets=self._resets,
+            restarts=self._restarts,
+            lag=0 if self._consumer is None else self._lag(self._consumer),
+        )
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            client_id=self._client_id,
+            enable_auto_commit=False,
+            # A jump must be seen and counted; aiokafka's own reset only logs it.
+            auto_offset_reset="none",
+            fetch_min_bytes=self._fetch_min_bytes,
+            fetch_max_wait_ms=self._fetch_max_wait_ms,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS + self._fetch_max_wait_ms,
+            metadata_max_age_ms=_METADATA_MAX_AGE_MS,
+        )
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        consumer.assign(self._partitions)
+        if not self._positions:
+            ends = await consumer.end_offsets(self._partitions)
+            self._positions = await self._start_offsets(consumer, ends)
+            self._goals = {tp: end for tp, end in ends.items() if self._positions[tp] < end}
+            self._check_caught_up()
+        for tp, position in self._positions.items():
+            consumer.seek(tp, position)
+        self._consumer = consumer
+
+    async def _start_offsets(
+        self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        if self._start_back_ms is None:
+            return dict(ends)
+        since_ms = int(time.time() * 1000) - self._start_back_ms
+        found = await consumer.offsets_for_times(dict.fromkeys(self._partitions, max(since_ms, 0)))
+        return {tp: end if found[tp] is None else found[tp].offset for tp, end in ends.items()}
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        while not self._stopping.is_set():
+            try:
+                # Everything that has arrived: aiokafka asks a broker for more only when nothing of it is left unread.
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+            except OffsetOutOfRangeError as error:
+                await self._reset(consumer, error.args[0])
+                continue
+            for tp, records in fetched.items():
+                self._hand_over(tp, records)
+            raise_if_fetcher_died(consumer)
+
+    def _hand_over(self, tp: TopicPartition, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        self._skipped += records[0].offset - self._positions[tp]
+        self._positions[tp] = records[-1].offset + 1
+        self._records += len(records)
+        self._on_records(tp.topic, tp.partition, records)
+        if self._goals:
+            self._check_caught_up()
+
+    def _check_caught_up(self) -> None:
+        self._goals = {tp: end for tp, end in self._goals.items() if self._positions[tp] < end}
+        if not self._goals:
+            self.caught_up.set()
+
+    async def _reset(self, consumer: AIOKafkaConsumer, out_of_range: Mapping[TopicPartition, int]) -> None:
+        """Go on where the log begins, or at its end when this tail is about fresh data."""
+        partitions = list(out_of_range)
+        if self._start_back_ms is None:
+            offsets = await consumer.end_offsets(partitions)
+        else:
+            offsets = await consumer.beginning_offsets(partitions)
+        for tp, offset in offsets.items():
+            _log.warning("tail.reset", topic=tp.topic, partition=tp.partition, position=self._positions[tp], to=offset)
+            self._resets += 1
+            # Behind the position when the log was truncated: nothing was skipped then.
+            self._skipped += max(0, offset - self._positions[tp])
+            self._positions[tp] = offset
+            self._goals.pop(tp, None)
+            consumer.seek(tp, offset)
+        self._check_caught_up()
+
+    def _lag(self, consumer: AIOKafkaConsumer) -> int:
+        lag = 0
+        for tp, position in self._positions.items():
+            highwater = consumer.highwater(tp)
+            if highwater is not None:
+                lag += max(0, highwater - position)
+        return lag
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+
+async def close_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop an aiokafka consumer, started or not, within a deadline (its `stop` waits for brokers without one)."""
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await consumer.stop()
+    except (KafkaError, TimeoutError) as error:
+        _log.warning("consumer.close_failed", error=str(error))
+
+
+def raise_if_fetcher_died(consumer: AIOKafkaConsumer) -> None:
+    """Surface the death of aiokafka's fetch task; `getmany` would go on returning nothing (0.14, consumer/fetcher.py)."""
+    fetcher = consumer._fetcher  # noqa: SLF001 - no public way to ask; guarded by the contract test
+    assert fetcher is not None, "the consumer was started"
+    if fetcher.error_future.done() and not fetcher.error_future.cancelled():
+        fetcher.error_future.result()
+        raise KafkaError("the fetch task ended")
