@@ -1,0 +1,211 @@
+"""One process's access to Redis (or Valkey), a single server or a Cluster.
+
+Guarantees: every operation ends within `RedisSettings.timeout_s`; whatever keeps Redis from answering (down, loading, read
+only, out of memory, moved) is a :exc:`~gamebus.errors.StateError`, a passing error that the caller may try again. At most
+`max_connections` are open; more callers wait, within the same deadline.
+
+Not guaranteed: that an operation which raised had no effect. redis-py re-executes a command whose reply was lost, so only
+what may run twice passes through here: reads, overwrites, and scripts that check before they count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+
+from gamebus.errors import ConfigurationError, StateError
+from gamebus.settings import RedisSettings
+from gamebus.state.keys import Keys
+from gamebus.state.scripts import Script
+
+Value: TypeAlias = str | bytes | int | float
+Command: TypeAlias = Sequence[Value]
+
+# One quick second try mends a pooled connection that a restart of the server has closed; an outage belongs to the caller.
+_RETRIES: Final = 2
+_HEALTH_CHECK_S: Final = 15
+# RESP3 would add server pushes and other result types; nothing here needs them.
+_RESP: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatistics:
+    """What passed through a connection since it was made."""
+
+    operations: int
+    """Operations asked for; a pipeline is one."""
+
+    failures: int
+    """Operations that ended with :exc:`~gamebus.errors.StateError`."""
+
+    scripts_loaded: int
+    """Scripts sent in full because the server did not know them: after a start, a restart or a failover."""
+
+
+class Connection:
+    """Commands, pipelines and scripts under one deadline and one kind of error. Build it with :func:`connect`."""
+
+    def __init__(self, client: Redis | RedisCluster, *, keys: Keys, timeout_s: float) -> None:
+        self.keys = keys
+        self._client = client
+        self._timeout_s = timeout_s
+        self._operations = 0
+        self._failures = 0
+        self._scripts_loaded = 0
+
+    async def execute(self, *command: Value) -> Any:
+        """Run one command that may run twice.
+
+        Raises:
+            StateError: Redis refused or could not answer.
+        """
+        async with self._operation(str(command[0])):
+            return await self._client.execute_command(*command)
+
+    async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands that may run twice in one round trip (one for each node of a Cluster), not atomically.
+
+        Raises:
+            StateError: any of them was refused or could not be answered.
+        """
+        if not commands:
+            return []
+        async with self._operation("pipeline"):
+            return await self._send(commands, raise_on_error=True)
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Value]) -> Any:
+        """Run a script. Its keys share one hash tag.
+
+        Raises:
+            StateError: Redis refused or could not answer.
+        """
+        return (await self.run_many(script, [(keys, arguments)]))[0]
+
+    async def run_many(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Value]]]) -> list[Any]:
+        """Run one script for several slots in one round trip; atomic within each call only.
+
+        Raises:
+            StateError: any call was refused or could not be answered; the others may have had their effect.
+        """
+        if not calls:
+            return []
+        commands = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls]
+        async with self._operation(script.name):
+            results = await self._send(commands, raise_on_error=False)
+            unknown = [index for index, result in enumerate(results) if isinstance(result, NoScriptError)]
+            if unknown:
+                self._scripts_loaded += 1
+                await self._client.script_load(script.text)
+                again = await self._send([commands[index] for index in unknown], raise_on_error=False)
+                for index, result in zip(unknown, again, strict=True):
+                    results[index] = result
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+            return results
+
+    async def ping(self) -> None:
+        """Return when Redis answers.
+
+        Raises:
+            StateError: it does not, or not in time.
+        """
+        await self.execute("PING")
+
+    @contextlib.asynccontextmanager
+    async def subscription(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Subscribe to a channel; messages published before are not seen.
+
+        Raises:
+            StateError: the subscription could not be made, or (while iterating) it was lost.
+        """
+        pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+        try:
+            async with self._operation("SUBSCRIBE"):
+                await pubsub.subscribe(channel)
+            yield self._messages(pubsub)
+        finally:
+            with contextlib.suppress(RedisError, RedisClusterException, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py types PubSub in part only
+
+    async def close(self) -> None:
+        """Close all connections. Operations in progress fail."""
+        with contextlib.suppress(RedisError, RedisClusterException, OSError):
+            await self._client.aclose()
+
+    def statistics(self) -> ConnectionStatistics:
+        """Counters since the start."""
+        return ConnectionStatistics(self._operations, self._failures, self._scripts_loaded)
+
+    async def _send(self, commands: Sequence[Command], *, raise_on_error: bool) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        results: list[Any] = await pipeline.execute(raise_on_error=raise_on_error)
+        return results
+
+    async def _messages(self, pubsub: Any) -> AsyncIterator[bytes]:
+        while True:
+            with _mapped("subscription"):
+                # The health check is a ping, sent when the interval has passed: without the wake-up a half-open
+                # connection would look like a quiet channel for ever.
+                message = await pubsub.get_message(timeout=_HEALTH_CHECK_S)
+            if message is not None:
+                yield message["data"]
+
+    @contextlib.asynccontextmanager
+    async def _operation(self, name: str) -> AsyncIterator[None]:
+        self._operations += 1
+        try:
+            with _mapped(name):
+                async with asyncio.timeout(self._timeout_s):
+                    yield
+        except StateError:
+            self._failures += 1
+            raise
+
+
+def connect(settings: RedisSettings) -> Connection:
+    """Prepare access to Redis; nothing is sent before the first operation.
+
+    Raises:
+        ConfigurationError: the URL or the key prefix cannot be used.
+    """
+    options: dict[str, Any] = {
+        "protocol": _RESP,
+        "socket_timeout": settings.timeout_s,
+        "socket_connect_timeout": settings.timeout_s,
+        "health_check_interval": _HEALTH_CHECK_S,
+        "retry": Retry(ExponentialBackoff(cap=0.1, base=0.01), _RETRIES),
+    }
+    client: Redis | RedisCluster
+    try:
+        if settings.cluster:
+            client = RedisCluster.from_url(settings.url, max_connections=settings.max_connections, **options)
+        else:
+            pool = BlockingConnectionPool.from_url(
+                settings.url, max_connections=settings.max_connections, timeout=settings.timeout_s, **options
+            )
+            client = Redis.from_pool(pool)
+    except (ValueError, RedisClusterException) as error:
+        raise ConfigurationError(f"GAMEBUS_REDIS__URL cannot be used: {error}") from error
+    return Connection(client, keys=Keys(settings.key_prefix), timeout_s=settings.timeout_s)
+
+
+@contextlib.contextmanager
+def _mapped(name: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise StateError(f"Redis did not answer {name} in time") from error
+    # RedisClusterException is no RedisError.
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise StateError(f"Redis refused {name} or was lost: {error}") from error
