@@ -1,0 +1,196 @@
+"""A real Kafka broker in KRaft mode, from its published jars: settings, storage, command."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from gamebus.errors import StackError
+from gamebus.localstack.jars import find_java, kafka_jars
+from gamebus.localstack.probe import live_brokers
+from gamebus.localstack.process import ServerProcess
+
+_LOG4J: Final = """\
+<Configuration status="WARN">
+  <Appenders>
+    <Console name="out"><PatternLayout pattern="%d{ISO8601} %p %m (%c{1})%n%throwable"/></Console>
+  </Appenders>
+  <Loggers>
+    <Root level="INFO"><AppenderRef ref="out"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+# For a developer's machine. Where the value is not Kafka's own default, the reason stands beside it.
+_SETTINGS: Final = {
+    "process.roles": "broker,controller",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    # `gamebus topics create` makes topics; one made by a misspelt name would have the wrong contract.
+    "auto.create.topics.enable": "false",
+    "unclean.leader.election.enable": "false",
+    # Kafka waits 3 s for more members before the first rebalance of a group; here nobody else comes.
+    "group.initial.rebalance.delay.ms": "0",
+    # Every partition costs files and start-up time; the defaults (50) are for large clusters.
+    "offsets.topic.num.partitions": "10",
+    "transaction.state.log.num.partitions": "3",
+    "share.coordinator.state.topic.num.partitions": "3",
+    # The cleaner's buffer (128 MB) would fill a quarter of the heap.
+    "log.cleaner.dedupe.buffer.size": "16777216",
+    # A broker that was killed is taken back when its old session has run out: 9 s would make every restart slow.
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "1000",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """One node, broker and controller at once.
+
+    Attributes:
+        port: where clients connect; also advertised.
+        controller_port: where the nodes elect and follow their controller.
+    """
+
+    node_id: int
+    port: int
+    controller_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The brokers of one stack, all on this machine."""
+
+    id: str
+    brokers: tuple[Broker, ...]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port` of every broker, comma separated."""
+        return ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers)
+
+    def properties(self, broker: Broker, *, data: Path) -> dict[str, str]:
+        """The broker's server.properties."""
+        factor = len(self.brokers)
+        in_sync = factor // 2 + 1
+        return {
+            **_SETTINGS,
+            "node.id": str(broker.node_id),
+            "controller.quorum.voters": ",".join(
+                f"{voter.node_id}@127.0.0.1:{voter.controller_port}" for voter in self.brokers
+            ),
+            "listeners": f"PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{broker.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker.port}",
+            "log.dirs": str(data),
+            "default.replication.factor": str(factor),
+            "min.insync.replicas": str(in_sync),
+            "offsets.topic.replication.factor": str(factor),
+            "transaction.state.log.replication.factor": str(factor),
+            "transaction.state.log.min.isr": str(in_sync),
+            "share.coordinator.state.topic.replication.factor": str(factor),
+            "share.coordinator.state.topic.min.isr": str(in_sync),
+        }
+
+
+def new_cluster_id() -> str:
+    """A random id in Kafka's form: a UUID in 22 characters of URL-safe base64."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # As Kafka's own generator: command-line tools take a leading dash for an option.
+        if not text.startswith("-"):
+            return text
+
+
+def broker_process(broker: Broker, cluster: Cluster, *, folder: Path, foreground: bool) -> ServerProcess:
+    """The broker as a process of the stack in `folder`; its data stay in `folder/kafka-N/data`."""
+    name = f"kafka-{broker.node_id}"
+    return ServerProcess(
+        name,
+        port=broker.port,
+        folder=folder / name,
+        prepare=partial(_prepare, broker, cluster, folder=folder / name),
+        # A broker that lists itself has joined its cluster and may lead partitions.
+        is_ready=lambda _: broker.node_id in live_brokers(broker.port, cluster_id=cluster.id),
+        foreground=foreground,
+    )
+
+
+def wait_complete(cluster: Cluster, *, timeout_s: float = 30.0) -> None:
+    """Wait until every broker knows every other one as live: only then does a client see the whole cluster wherever it asks.
+
+    Raises:
+        StackError: that took too long.
+    """
+    everyone = frozenset(broker.node_id for broker in cluster.brokers)
+    deadline = time.monotonic() + timeout_s
+    for broker in cluster.brokers:
+        while (seen := live_brokers(broker.port, cluster_id=cluster.id)) != everyone:
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"kafka-{broker.node_id} sees the brokers {sorted(seen)} and not {sorted(everyone)} after {timeout_s:.0f} s"
+                )
+            time.sleep(0.05)
+
+
+def _prepare(broker: Broker, cluster: Cluster, *, folder: Path) -> list[str]:
+    """Write the settings, format the storage once; the command that runs the broker."""
+    data = folder / "data"
+    settings = folder / "server.properties"
+    settings.write_text(
+        "".join(f"{key}={value}\n" for key, value in cluster.properties(broker, data=data).items()), encoding="utf-8"
+    )
+    logging = folder / "log4j2.xml"
+    logging.write_text(_LOG4J, encoding="utf-8")
+    java, jars = find_java(), kafka_jars() / "*"
+    if not (data / "meta.properties").exists():
+        _format(java, str(jars), cluster.id, settings)
+    # Three brokers share the machine: less heap each, and a collector that starts no threads.
+    memory = ["-Xms256m", "-Xmx512m"] if len(cluster.brokers) == 1 else ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC"]
+    return [
+        java,
+        *memory,
+        "-XX:+ExitOnOutOfMemoryError",
+        f"-XX:ErrorFile={folder / 'jvm-crash.log'}",
+        f"-Dlog4j2.configurationFile={logging}",
+        "-cp",
+        str(jars),
+        "kafka.Kafka",
+        str(settings),
+    ]
+
+
+def _format(java: str, jars: str, cluster_id: str, settings: Path) -> None:
+    """Write the cluster's id into the empty storage; without it a broker refuses to start."""
+    command = [
+        java,
+        # A program that runs for a second gains nothing from the optimizing compiler.
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-cp",
+        jars,
+        "kafka.tools.StorageTool",
+        "format",
+        # Done again after an interruption, it completes what is missing.
+        "--ignore-formatted",
+        "-t",
+        cluster_id,
+        "-c",
+        str(settings),
+    ]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StackError(f"Kafka's storage for {settings} could not be formatted:\n{done.stdout.strip()}")
