@@ -1,0 +1,392 @@
+"""Publisher of at-least-once events.
+
+Guarantees:
+
+* the future of a publish ends with :class:`Written` only after every in-sync replica has the record;
+* with :exc:`~gamebus.errors.PublishFailed` only when the record was surely not written;
+* with :exc:`~gamebus.errors.OutcomeUnknown` otherwise: the record may be written, now or later;
+* records of one partition (so of one key) are written in the order of the calls to `publish`;
+* a dead broker, a leaderless or a poisoned partition holds up its own partitions only.
+
+Not guaranteed: that a record is written once. What a failing producer may have written is sent again, with the same bytes, so
+readers tell records apart by the event id in them.
+
+How: each partition has a lane in a bounded outbox and a task that sends one batch after the other. When a batch fails for good
+its partition is poisoned (:mod:`gamebus.delivery.idempotent_producer`); a supervisor builds the next producer, the lane sends
+its unacknowledged records again, and the old producer is ended once the batches of the other lanes have landed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.structs import RecordMetadata
+
+from gamebus.delivery.durable_outbox import RECORD_OVERHEAD_BYTES, Entry, Headers, Lane, Outbox, Written
+from gamebus.delivery.idempotent_producer import IdempotentProducer
+from gamebus.delivery.partitioner import Partitioner
+from gamebus.errors import ConfigurationError, DeliveryError, OutcomeUnknown, PublishFailed, TopicError
+from gamebus.settings import DurableProducerSettings
+
+__all__ = ["MAX_RECORD_BYTES", "DurablePublisher", "DurablePublisherStatistics", "Written"]
+
+_log = structlog.get_logger(__name__)
+
+MAX_RECORD_BYTES: Final = 1_000_000
+"""Key, value and headers of one record: what the topics take (gamebus.delivery.topics.MAX_MESSAGE_BYTES), less the framing."""
+
+_BATCH_BYTES: Final = 131_072
+_BATCH_FRAMING_BYTES: Final = 128
+_SWEEP_S: Final = 0.05
+_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_OVERLOADED_RETRY_MS: Final = 1_000
+_UNAVAILABLE_RETRY_MS: Final = 1_000
+# A batch this old has met something that retries do not mend: brokers at new addresses, or a bug of the client.
+_STUCK_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class DurablePublisherStatistics:
+    """Counters since the start; `queued_*` now.
+
+    Attributes:
+        accepted: publishes that got a future; every one of them ends as acked, failed or unknown.
+        overloaded: publishes refused because the outbox was full.
+        rebuilds: producers that replaced a failed one.
+    """
+
+    accepted: int
+    acked: int
+    failed: int
+    unknown: int
+    overloaded: int
+    batches: int
+    rebuilds: int
+    queued_records: int
+    queued_bytes: int
+
+
+class _PartitionState:
+    """What the publisher keeps for a partition besides its lane."""
+
+    __slots__ = ("failures", "filled", "lane", "poisoned_by", "sent_at", "singly")
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.filled = asyncio.Event()
+        # Number of the last producer that this partition takes no further batch from.
+        self.poisoned_by = 0
+        # Batches in a row that failed.
+        self.failures = 0
+        # Records still to be sent one by one, after a batch of them was too large for the topic.
+        self.singly = 0
+        # Monotonic time at which the batch in flight was sent; None when there is none.
+        self.sent_at: float | None = None
+
+
+class DurablePublisher:
+    """Publishes records with acks=all through idempotent producers that are replaced when they fail.
+
+    Args:
+        topics: the only topics that it takes records for; their number of partitions is read at the start.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap_servers: str,
+        settings: DurableProducerSettings,
+        topics: Iterable[str],
+        client_id: str = "gamebus-durable",
+    ) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._settings = settings
+        self._topics = tuple(topics)
+        self._client_id = client_id
+        self._delivery_timeout_s = settings.delivery_timeout_ms / 1000
+        self._outbox = Outbox(limit_bytes=settings.outbox_bytes, limit_records=settings.outbox_records)
+        self._partitions: dict[str, list[_PartitionState]] = {}
+        self._partitioner = Partitioner({})
+        self._producer: IdempotentProducer | None = None
+        self._producers_built = 0
+        self._rebuild_wanted = asyncio.Event()
+        # Set, and replaced, whenever a new producer takes over.
+        self._replaced = asyncio.Event()
+        self._accepting = False
+        self._running: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._accepted = self._acked_count = self._failed = self._unknown = self._overloaded = self._batches = 0
+
+    async def start(self, *, deadline_s: float = 30.0) -> None:
+        """Connect and read the partitions of the topics; brokers that are down are waited for until the deadline.
+
+        Raises:
+            TopicError: a topic does not exist.
+            ConfigurationError: no broker answered in time.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                self._producer, counts = await self._build(retry_on=(KafkaError, TimeoutError))
+        except TimeoutError:
+            raise ConfigurationError(
+                f"no Kafka broker at {self._bootstrap_servers} answered within {deadline_s:g} s: start it, or set "
+                "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS"
+            ) from None
+        self._partitioner = Partitioner(counts)
+        self._partitions = {
+            topic: [_PartitionState(self._outbox.open_lane(topic, index)) for index in range(count)]
+            for topic, count in counts.items()
+        }
+        self._accepting = True
+        self._running = asyncio.create_task(self._run(), name="durable-publisher")
+        self._running.add_done_callback(_log_crash)
+
+    def publish(self, topic: str, key: bytes, value: bytes, headers: Headers = ()) -> asyncio.Future[Written]:
+        """Accept a record; never blocks.
+
+        Args:
+            key: UTF-8 text; chooses the partition by Kafka's murmur2.
+        Returns:
+            A future of :class:`Written`. Cancelling it does not unsend the record.
+        Raises:
+            PublishFailed: `overloaded`, `too_large`, or `unavailable` when the publisher is not running.
+            TopicError: this publisher was not made for the topic.
+        """
+        if not self._accepting:
+            raise PublishFailed("unavailable", "the publisher is stopping", retry_ms=_UNAVAILABLE_RETRY_MS)
+        size_bytes = len(key) + len(value) + RECORD_OVERHEAD_BYTES
+        for name, content in headers:
+            size_bytes += len(name) * 4 + len(content) + 8
+        if size_bytes > MAX_RECORD_BYTES:
+            message = f"the record has {size_bytes} bytes, allowed are {MAX_RECORD_BYTES}"
+            raise PublishFailed("too_large", message, retry_ms=None)
+        if topic not in self._partitions:
+            raise TopicError(f"topic {topic} is not one of this publisher: {', '.join(self._topics)}")
+        if not self._outbox.fits(size_bytes):
+            self._overloaded += 1
+            message = f"{self._outbox.records} records ({self._outbox.bytes} bytes) wait for Kafka already"
+            raise PublishFailed("overloaded", message, retry_ms=_OVERLOADED_RETRY_MS)
+        partition = self._partitions[topic][self._partitioner.partition(topic, key.decode())]
+        outcome: asyncio.Future[Written] = self._loop.create_future()
+        entry = Entry(
+            key=key,
+            value=value,
+            headers=headers,
+            timestamp_ms=int(time.time() * 1000),
+            size_bytes=size_bytes,
+            deadline=self._loop.time() + self._delivery_timeout_s,
+            outcome=outcome,
+        )
+        self._outbox.add(partition.lane, entry)
+        self._accepted += 1
+        partition.filled.set()
+        return outcome
+
+    async def stop(self, *, deadline_s: float = 10.0) -> None:
+        """Take nothing more, send what was accepted until the deadline, and end. Every future has an outcome afterwards."""
+        self._accepting = False
+        if self._running is None:
+            return
+        outcomes = [entry.outcome for entry in self._outbox.entries()]
+        if outcomes:
+            await asyncio.wait(outcomes, timeout=deadline_s)
+        left = self._outbox.records
+        self._running.cancel()
+        await asyncio.wait([self._running])
+        self._running = None
+        _log.info("publisher.stopped", acked=self._acked_count, unsent=left)
+
+    def statistics(self) -> DurablePublisherStatistics:
+        """Counters of this publisher."""
+        return DurablePublisherStatistics(
+            accepted=self._accepted,
+            acked=self._acked_count,
+            failed=self._failed,
+            unknown=self._unknown,
+            overloaded=self._overloaded,
+            batches=self._batches,
+            rebuilds=max(0, self._producers_built - 1),
+            queued_records=self._outbox.records,
+            queued_bytes=self._outbox.bytes,
+        )
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for partitions in self._partitions.values():
+                    for partition in partitions:
+                        tasks.create_task(self._pump(partition))
+                tasks.create_task(self._sweep())
+                tasks.create_task(self._supervise(tasks))
+        finally:
+            self._accepting = False
+            if self._producer is not None:
+                await self._producer.abort()
+            self._expire(float("inf"))
+
+    async def _pump(self, partition: _PartitionState) -> None:
+        """Send the records of one partition, a batch at a time."""
+        lane, linger_s = partition.lane, self._settings.linger_ms / 1000
+        while True:
+            if not lane.queue:
+                partition.filled.clear()
+                await partition.filled.wait()
+                if linger_s:
+                    await asyncio.sleep(linger_s)
+            producer = await self._producer_for(partition)
+            entries = self._outbox.take(
+                lane,
+                limit_bytes=_BATCH_BYTES - _BATCH_FRAMING_BYTES,
+                limit_records=1 if partition.singly else self._settings.outbox_records,
+            )
+            if not entries:
+                continue
+            partition.sent_at = self._loop.time()
+            try:
+                written = await producer.send(lane.topic, lane.partition, entries)
+            except KafkaError as error:
+                await self._failed_batch(partition, producer, error)
+            else:
+                self._acked(partition, written)
+            finally:
+                partition.sent_at = None
+
+    async def _producer_for(self, partition: _PartitionState) -> IdempotentProducer:
+        lane = partition.lane
+        while True:
+            producer = self._producer
+            assert producer is not None, "start() built the first one"
+            if producer.number <= partition.poisoned_by:
+                await self._replaced.wait()
+            elif producer.has_leader(lane.topic, lane.partition):
+                return producer
+            else:
+                await producer.refresh_metadata()
+                await asyncio.sleep(_RETRY_S[0])
+
+    def _acked(self, partition: _PartitionState, written: RecordMetadata) -> None:
+        lane = partition.lane
+        self._batches += 1
+        partition.failures = 0
+        partition.singly = max(0, partition.singly - 1)
+        for index, entry in enumerate(lane.in_flight):
+            if not self._outbox.settle(entry):
+                continue
+            if written.offset < 0:
+                # DUPLICATE_SEQUENCE_NUMBER: written, but the broker no longer knows where, and readers need to.
+                self._end(entry, OutcomeUnknown("the record was written before; its offset is not known any more"))
+                continue
+            self._acked_count += 1
+            if not entry.outcome.done():
+                # -1: the topic keeps the time that the producer stated.
+                timestamp_ms = written.timestamp if written.timestamp and written.timestamp > 0 else entry.timestamp_ms
+                entry.outcome.set_result(Written(lane.topic, lane.partition, written.offset + index, timestamp_ms))
+        self._outbox.landed(lane)
+
+    async def _failed_batch(self, partition: _PartitionState, producer: IdempotentProducer, error: KafkaError) -> None:
+        lane = partition.lane
+        if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+            # The one refusal that depends on the bytes alone, so an earlier attempt cannot have been written either.
+            if len(lane.in_flight) == 1:
+                entry = lane.in_flight[0]
+                if self._outbox.settle(entry):
+                    self._end(entry, PublishFailed("too_large", f"topic {lane.topic}: {error}", retry_ms=None))
+            else:
+                partition.singly = len(lane.in_flight)
+        self._outbox.give_back(lane)
+        partition.failures += 1
+        partition.poisoned_by = producer.number
+        if producer is self._producer:
+            self._rebuild_wanted.set()
+            _log.warning("batch.failed", topic=lane.topic, partition=lane.partition, error=str(error))
+        if partition.failures > 1:
+            await asyncio.sleep(_RETRY_S[min(partition.failures, len(_RETRY_S)) - 1])
+
+    async def _supervise(self, tasks: asyncio.TaskGroup) -> None:
+        """Replace the producer when a partition asks for it."""
+        while True:
+            await self._rebuild_wanted.wait()
+            old = self._producer
+            assert old is not None
+            producer, _ = await self._build(retry_on=(KafkaError, TimeoutError, TopicError))
+            # What failed meanwhile failed on the old one.
+            self._rebuild_wanted.clear()
+            self._producer = producer
+            replaced, self._replaced = self._replaced, asyncio.Event()
+            replaced.set()
+            _log.info("producer.replaced", number=producer.number)
+            tasks.create_task(self._retire(old))
+
+    async def _retire(self, producer: IdempotentProducer) -> None:
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                await producer.idle()
+        except TimeoutError:
+            pass
+        finally:
+            await producer.abort()
+
+    async def _build(self, *, retry_on: tuple[type[Exception], ...]) -> tuple[IdempotentProducer, dict[str, int]]:
+        failures = 0
+        while True:
+            self._producers_built += 1
+            producer = IdempotentProducer(
+                number=self._producers_built,
+                bootstrap_servers=self._bootstrap_servers,
+                client_id=self._client_id,
+                request_timeout_ms=self._settings.request_timeout_ms,
+                batch_bytes=_BATCH_BYTES,
+            )
+            started = False
+            try:
+                async with asyncio.timeout(self._settings.request_timeout_ms / 1000 * 3):
+                    counts = await producer.start(self._topics)
+                started = True
+            except retry_on as error:
+                failures += 1
+                _log.warning("producer.start_failed", error=str(error), failures=failures)
+            else:
+                return producer, counts
+            finally:
+                if not started:
+                    await producer.abort()
+            await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S)) - 1])
+
+    async def _sweep(self) -> None:
+        """End what nobody waits for any more, and notice batches that retries do not mend."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = self._loop.time()
+            self._expire(now)
+            for partitions in self._partitions.values():
+                for partition in partitions:
+                    if partition.sent_at is not None and now - partition.sent_at > _STUCK_S:
+                        partition.sent_at = now
+                        self._rebuild_wanted.set()
+
+    def _expire(self, now: float) -> None:
+        for entry in self._outbox.expire(now):
+            if entry.offered:
+                self._end(entry, OutcomeUnknown("Kafka did not acknowledge the record in time"))
+            else:
+                message = "no broker took the record in time"
+                self._end(entry, PublishFailed("unavailable", message, retry_ms=_UNAVAILABLE_RETRY_MS))
+
+    def _end(self, entry: Entry, error: DeliveryError) -> None:
+        if isinstance(error, OutcomeUnknown):
+            self._unknown += 1
+        else:
+            self._failed += 1
+        if not entry.outcome.done():
+            entry.outcome.set_exception(error)
+
+
+def _log_crash(running: asyncio.Task[None]) -> None:
+    if not running.cancelled() and running.exception() is not None:
+        _log.error("publisher.crashed", exc_info=running.exception())
