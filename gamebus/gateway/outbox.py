@@ -8,7 +8,7 @@ Guarantees:
 * nothing here waits, so a stalled reader never delays another.
 
 Non-guarantees: a tick may overtake durable frames and the reverse; events of a room that is being replayed wait behind its
-replay, those of other rooms do not.
+replay, those of other rooms and control frames do not.
 
 While the transport takes bytes the outbox is empty and `writable`, and a broadcast may call `write` itself: the hub does so
 for every receiver, which is why those two are plain attributes. Everything else happens only behind a slow reader:
@@ -50,8 +50,8 @@ class Event(Protocol):
 class TickSource(Protocol):
     """A room, as far as ticks are concerned."""
 
-    def catch_up(self, outbox: Outbox, since: int) -> bytes | None:
-        """A frame with all that changed after tick number `since`, or None when nothing did."""
+    def catch_up(self, outbox: Outbox) -> bytes | None:
+        """A frame with all that changed while the client missed ticks, or None when nothing did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,16 @@ class OutboxStatistics:
     """Rooms that owe this client a catch-up tick."""
     replays: int
     overflowed: bool
+
+
+class Reservation:
+    """The place of a frame that is not known yet; what was sent after it waits."""
+
+    __slots__ = ("frame",)
+
+    def __init__(self) -> None:
+        # None: not known yet. Empty: withdrawn.
+        self.frame: bytes | None = None
 
 
 class _Replay:
@@ -129,16 +139,16 @@ class Outbox:
         self._overflowed = False
         # A flush is running, or scheduled.
         self._flushing = False
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytes | Reservation] = deque()
         self._queued_bytes = 0
         self._peak_bytes = 0
-        # Room -> number of the last tick that this client got.
-        self._missed: dict[TickSource, int] = {}
+        # Rooms that owe this client a tick; in the order in which it fell behind.
+        self._missed: dict[TickSource, None] = {}
         self._replays: dict[str, _Replay] = {}
 
     @property
     def empty(self) -> bool:
-        """Whether everything has been handed to the transport."""
+        """Whether every frame has been handed to the transport."""
         return not (self._queue or self._replays)
 
     def send(self, frame: bytes) -> None:
@@ -161,15 +171,29 @@ class Outbox:
             else:
                 replay.live.append(event)
 
-    def miss_tick(self, room: TickSource, since: int) -> None:
-        """Note that a tick could not be written; the room is asked for a catch-up when the transport takes bytes again.
+    def reserve(self) -> Reservation:
+        """Keep a place for a control frame that is not known yet: see :meth:`fill`."""
+        reservation = Reservation()
+        if not self._closed:
+            self.writable = False
+            self._queue.append(reservation)
+        return reservation
 
-        Args:
-            room: where the tick happened.
-            since: number of the last tick before it.
+    def fill(self, reservation: Reservation, frame: bytes) -> None:
+        """Send a control frame at its reserved place; an empty one only gives up the place."""
+        if self._admit(len(frame)):
+            reservation.frame = frame
+            self._flush()
+
+    def miss_tick(self, room: TickSource) -> bool:
+        """Note that a tick could not be written: the room is asked for a catch-up as soon as the transport takes bytes.
+
+        Returns:
+            False when this client gets nothing any more.
         """
         if not self._closed:
-            self._missed.setdefault(room, since)
+            self._missed[room] = None
+        return not self._closed
 
     def replay(self, room: str, missed: Iterable[Event], cursor: str) -> None:
         """Send events that the client missed, as fast as it reads; live ones of the room follow behind.
@@ -247,13 +271,15 @@ class Outbox:
         self._flushing = True
         slice_bytes = _REPLAY_SLICE_BYTES
         while not self._paused and not self._closed:
-            if self._queue:
-                frame = self._queue.popleft()
+            if self._queue and (frame := _known(self._queue[0])) is not None:
+                self._queue.popleft()
                 self._queued_bytes -= len(frame)
-                self.write(frame)
+                if frame:
+                    self.write(frame)
             elif self._missed:
-                room, since = self._missed.popitem()
-                tick = room.catch_up(self, since)
+                room = next(iter(self._missed))
+                del self._missed[room]
+                tick = room.catch_up(self)
                 if tick is not None:
                     self.write(tick)
             elif self._replays and slice_bytes > 0:
@@ -262,7 +288,7 @@ class Outbox:
                 self._call_soon(self._continue)
                 return
             else:
-                self.writable = True
+                self.writable = not self._queue
                 break
         self._flushing = False
 
@@ -286,3 +312,7 @@ class Outbox:
         replay.cursor = event.cursor
         self.write(frame)
         return len(frame)
+
+
+def _known(item: bytes | Reservation) -> bytes | None:
+    return item.frame if isinstance(item, Reservation) else item

@@ -1,0 +1,150 @@
+"""Joins that are under way: from the request to `joined`, the missed events and the live ones.
+
+A join is answered at once, unless this gateway must first ask Redis who is in the room, or the client's cursor comes from a
+gateway that has read further than this one. Then it waits, at most :data:`JOIN_DEADLINE_S`, and is answered with what is known.
+Meanwhile its place in the client's outbox is kept, so that no later message overtakes `joined`, and no durable event of the
+room is missed: those that came since the request follow from the history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gamebus.gateway.history import History, LoggedEvent
+from gamebus.gateway.loop import Loop
+from gamebus.gateway.outbox import Reservation
+from gamebus.gateway.room import Client, Room
+from gamebus.gateway.server_frame import server_frame
+from gamebus.protocol import frames
+
+JOIN_DEADLINE_S: Final = 0.5
+
+
+@dataclass(slots=True)
+class _Joining:
+    """A join that is not answered yet."""
+
+    client: Client
+    resume: str | None
+    resume_place: dict[str, int] | None
+    """Place of that cursor; None also when it is none of this room."""
+    begin: dict[str, int]
+    """Where events begin for a client that does not resume: the head when it asked."""
+    answer: Reservation
+    deadline: float
+
+
+class Joins:
+    """Answers joins, in the order of the requests where they can be.
+
+    Args:
+        history: events to resume from.
+        loop: for the deadlines.
+        tick_hz: told to clients.
+    """
+
+    def __init__(self, history: History, loop: Loop, tick_hz: float) -> None:
+        self._history = history
+        self._loop = loop
+        self._tick_hz = tick_hz
+        self._waiting: dict[Room, list[_Joining]] = {}
+        self.recovered = 0
+        self.not_recovered = 0
+
+    def begin(self, client: Client, room: Room, resume: str | None) -> None:
+        """A client asks to join; the room has it already."""
+        joining = _Joining(
+            client=client,
+            resume=resume,
+            resume_place=None if resume is None else self._history.parse(room.name, resume),
+            begin=self._history.head(room.name),
+            answer=client.outbox.reserve(),
+            deadline=self._loop.time() + JOIN_DEADLINE_S,
+        )
+        self._waiting.setdefault(room, []).append(joining)
+        self.settle(room)
+        if room in self._waiting:
+            self._loop.call_at(joining.deadline, self.settle, room)
+
+    def settle(self, room: Room) -> None:
+        """Answer the joins of a room that need not wait any longer."""
+        now = self._loop.time()
+        for joining in self._waiting.pop(room, ()):
+            if now >= joining.deadline:
+                # Redis does not answer: later joins need not wait for it, polls will mend the roster.
+                room.loaded = True
+            elif not room.loaded or self._is_ahead(room, joining):
+                self._waiting.setdefault(room, []).append(joining)
+                continue
+            self._answer(room, joining, now)
+
+    def settle_all(self) -> None:
+        """The history has grown."""
+        for room in list(self._waiting):
+            self.settle(room)
+
+    def finish(self, client: Client, room: Room) -> None:
+        """Answer what a client still waits for, since it leaves: `joined` comes before `left`."""
+        for joining in self._take(client, room):
+            self._answer(room, joining, self._loop.time())
+
+    def withdraw(self, client: Client, room: Room) -> None:
+        """Forget what a client still waits for: its connection ends."""
+        for joining in self._take(client, room):
+            client.outbox.fill(joining.answer, b"")
+
+    def cursor(self, client: Client, room: Room) -> str | None:
+        """Where a client stands whose join is not answered; None when none is under way."""
+        for joining in self._waiting.get(room, ()):
+            if joining.client is client:
+                given = joining.resume if joining.resume_place is not None else None
+                return given or self._history.cursor(room.name, joining.begin)
+        return None
+
+    def _take(self, client: Client, room: Room) -> list[_Joining]:
+        waiting = self._waiting.pop(room, [])
+        others = [joining for joining in waiting if joining.client is not client]
+        if others:
+            self._waiting[room] = others
+        return [joining for joining in waiting if joining.client is client]
+
+    def _is_ahead(self, room: Room, joining: _Joining) -> bool:
+        place = joining.resume_place
+        return place is not None and self._history.is_ahead(room.name, place)
+
+    def _answer(self, room: Room, joining: _Joining, now: float) -> None:
+        outbox = joining.client.outbox
+        missed, cursor, recovered = self._missed(room, joining, now)
+        message = frames.joined(
+            room.name,
+            cursor=cursor,
+            players=sorted(room.roster.players),
+            positions=room.positions(),
+            tick_hz=self._tick_hz,
+            recovered=recovered,
+        )
+        outbox.fill(joining.answer, server_frame(message, outbox.encoding))
+        room.listen(joining.client)
+        if missed:
+            outbox.replay(room.name, missed, cursor)
+
+    def _missed(self, room: Room, joining: _Joining, now: float) -> tuple[list[LoggedEvent], str, bool | None]:
+        """Events that go to a client before the live ones, the cursor that it stands at, and what became of its resume."""
+        recovered = None if joining.resume is None else False
+        if room.is_listening(joining.client):
+            # It asked again: live events go on as they do.
+            replaying = joining.client.outbox.replay_cursor(room.name)
+            return [], replaying or self._history.cursor(room.name, self._history.head(room.name)), recovered
+        if joining.resume is not None:
+            place = joining.resume_place
+            missed = None if place is None else self._history.missed(room.name, place, now)
+            if missed is not None:
+                self.recovered += 1
+                return missed, joining.resume, True
+            self.not_recovered += 1
+        since = self._history.missed(room.name, joining.begin, now)
+        if since is None:
+            # More came during the wait than the history holds.
+            return [], self._history.cursor(room.name, self._history.head(room.name)), recovered
+        return since, self._history.cursor(room.name, joining.begin), recovered

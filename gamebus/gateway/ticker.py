@@ -1,0 +1,104 @@
+"""When which room ticks.
+
+A tick follows arrival: the first position in a quiet room goes out at once, further ones one period after the tick before. A
+room without news is not in here, so it costs nothing; one timer serves all rooms.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Final
+
+from gamebus.gateway.loop import Loop, TimerHandle
+from gamebus.gateway.room import Room
+
+# Timers of an event loop have a resolution of a millisecond and may come that much too early (libuv rounds).
+_TIMER_RESOLUTION_S: Final = 0.001
+
+
+class TickSchedule:
+    """Rooms that have something new, by the time of their next tick. Pure: time is an argument.
+
+    Args:
+        tick_hz: ticks a second of a busy room.
+    """
+
+    def __init__(self, tick_hz: float) -> None:
+        self._period_s = 1 / tick_hz
+        # (time, order of arrival, room): rooms do not compare.
+        self._heap: list[tuple[float, int, Room]] = []
+        self._added = 0
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next tick is due; None while no room has news."""
+        return self._heap[0][0] if self._heap else None
+
+    def add(self, room: Room, now: float) -> None:
+        """Enter a room that had no news and has some now."""
+        self._added += 1
+        heapq.heappush(self._heap, (max(now, room.next_tick_at), self._added, room))
+
+    def due(self, now: float) -> list[Room]:
+        """Take out the rooms whose tick is due."""
+        rooms: list[Room] = []
+        while self._heap and self._heap[0][0] <= now + _TIMER_RESOLUTION_S:
+            at, _, room = heapq.heappop(self._heap)
+            # From when it was due, not from now: a timer that is late must not lower the rate of a busy room.
+            room.next_tick_at = max(at + self._period_s, now)
+            rooms.append(room)
+        return rooms
+
+
+class Ticker:
+    """Ticks the rooms of a hub when they are due.
+
+    Args:
+        loop: for time and the one timer.
+        tick_hz: ticks a second of a busy room.
+        now_ms: Unix milliseconds.
+    """
+
+    def __init__(self, loop: Loop, tick_hz: float, now_ms: Callable[[], int]) -> None:
+        self._loop = loop
+        self._now_ms = now_ms
+        self._schedule = TickSchedule(tick_hz)
+        self._timer: TimerHandle | None = None
+        self._timer_at = 0.0
+        self.ticks = 0
+        self.entries = 0
+        self.frames = 0
+
+    def add(self, room: Room) -> None:
+        """Enter a room whose `moved` was empty and is not any more; follow with :meth:`run_due`."""
+        self._schedule.add(room, self._loop.time())
+
+    def run_due(self) -> None:
+        """Send every tick that is due, and set the timer for the next one."""
+        due = self._schedule.due(self._loop.time())
+        if due:
+            now_ms = self._now_ms()
+            for room in due:
+                # Empty when all clients left meanwhile.
+                if room.moved:
+                    entries, frames = room.tick(now_ms)
+                    self.ticks += 1
+                    self.entries += entries
+                    self.frames += frames
+        next_at = self._schedule.next_at
+        if next_at is not None and (self._timer is None or next_at < self._timer_at):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = next_at
+            self._timer = self._loop.call_at(next_at, self._on_timer)
+
+    def stop(self) -> None:
+        """Send no more ticks by timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.run_due()
