@@ -1,0 +1,360 @@
+"""Publisher of at-most-once events (acks=0): a record is written to a socket once, or dropped and counted.
+
+Guarantees:
+
+* :meth:`RealtimePublisher.publish` is a plain function. It never waits, and no broker can make it raise.
+* Every record is written at most once; there is no retry, so no fault can double it.
+* Every attempt has a sequence number in its stream, drops included, and every drop has a reason.
+* All buffers together stay within `buffer_bytes`; past it new records are dropped (`backpressure`).
+* A record older than `max_age_ms` is dropped before it is written. After an outage readers see fresh records, not a replay.
+* A broker that hangs costs the records of its own partitions only.
+
+Not guaranteed: that an accepted record arrives. A connection that breaks takes with it what it had been given; readers see
+the gap in the sequence (:mod:`gamebus.delivery.accounting`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from gamebus.catalog import Catalog, DeliveryClass, Profile, Topic
+from gamebus.delivery.partitioner import MAX_CACHED_KEYS, Partitioner
+from gamebus.delivery.realtime_buffer import (
+    MAX_RECORD_BYTES,
+    Batch,
+    Budget,
+    DropReason,
+    PartitionBuffer,
+    require_compiled_records,
+)
+from gamebus.delivery.realtime_connection import ProducedBatch, RealtimeConnection
+from gamebus.delivery.realtime_lines import RealtimeLines
+from gamebus.delivery.reports import StreamReport
+from gamebus.record import encode_realtime
+from gamebus.settings import RealtimeProducerSettings
+
+__all__ = ["DropReason", "RealtimePublisher", "RealtimeStatistics"]
+
+_TELEMETRY_LINGER_S: Final = 0.1
+_TELEMETRY_BATCH_BYTES: Final = 1_048_576
+_SLICES: Final = 10  # a waiting partition holds at most so many batches, each of a tenth of max_age_ms
+_BLOCKED_RETRY_S: Final = 0.005
+_REFUSAL_LOG_INTERVAL_S: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeStatistics:
+    """Counters since the start of the publisher, and the state of its buffers.
+
+    Attributes:
+        attempted: calls of `publish`.
+        written: records handed to a socket.
+        dropped: records dropped, by reason. What is neither written nor dropped is waiting.
+        batches: record batches written; `written / batches` is their mean size in records.
+        written_bytes: bytes of produce requests.
+        connects: connections made; the first of each broker is not a reconnect.
+        connected: brokers with a connection, of those that lead a partition.
+    """
+
+    attempted: int
+    written: int
+    dropped: Mapping[DropReason, int]
+    batches: int
+    requests: int
+    written_bytes: int
+    buffered_bytes: int
+    buffer_available_bytes: int
+    brokers: int
+    connected: int
+    connects: int
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """Partitions that are flushed together: those of one profile."""
+
+    linger_s: float
+    batch_bytes: int
+    waiting: dict[PartitionBuffer, None] = field(default_factory=dict)
+    """Partitions with undecided records, in order of arrival."""
+
+    flushed_at: float = -math.inf
+    timer: asyncio.Handle | None = None
+
+    def disarm(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+@dataclass(slots=True)
+class _Route:
+    """Where the records of an event type go."""
+
+    lane: _Lane
+    topic: str
+    keyed_by_player: bool
+    targets: dict[str, tuple[PartitionBuffer, bytes]] = field(default_factory=dict)
+    """By key. Bounded like the partitioner's cache."""
+
+
+class RealtimePublisher:
+    """Writes at-most-once events to Kafka.
+
+    Lingering adapts: a record is written at the end of the current turn of the event loop when nothing was written for
+    `linger_ms`, and at the latest `linger_ms` after the previous flush otherwise, or when a batch is full. So a quiet line
+    adds no latency and a busy one makes at most one request for each broker and linger.
+
+    Args:
+        bootstrap_servers: brokers to begin with, `host:port`, comma separated.
+        boot: names this boot of this process; two publishers never share one.
+    """
+
+    def __init__(
+        self, *, bootstrap_servers: str, catalog: Catalog, settings: RealtimeProducerSettings, boot: str
+    ) -> None:
+        require_compiled_records()
+        self._settings = settings
+        self._boot = boot
+        self._max_age_s = settings.max_age_ms / 1000
+        self._budget = Budget(settings.buffer_bytes)
+        topics = catalog.event_topics(DeliveryClass.AT_MOST_ONCE)
+        self._lines = RealtimeLines(
+            bootstrap_servers=bootstrap_servers,
+            partitions={topic.name: topic.partitions for topic in topics},
+            client_id=f"gamebus-realtime-{boot}",
+            max_in_flight=settings.max_in_flight,
+            stall_timeout_s=settings.stall_timeout_ms / 1000,
+            on_ready=self._flush_all,
+        )
+        linger_s = settings.linger_ms / 1000
+        self._lanes = {
+            Profile.REALTIME: _Lane(linger_s, settings.batch_bytes),
+            Profile.TELEMETRY: _Lane(
+                max(_TELEMETRY_LINGER_S, linger_s), max(_TELEMETRY_BATCH_BYTES, settings.batch_bytes)
+            ),
+        }
+        self._buffers = {topic.name: self._make_buffers(topic) for topic in topics}
+        self._partitioner = Partitioner({topic.name: topic.partitions for topic in topics})
+        self._routes = {
+            event_type.name: _Route(
+                self._lanes[catalog.topics[event_type.topic].profile], event_type.topic, event_type.key == "player"
+            )
+            for event_type in catalog.types.values()
+            if not event_type.durable
+        }
+        self._dropped: Counter[DropReason] = Counter()
+        self._batches = 0
+        self._refusal_logged_at = -math.inf
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = True
+
+    def _make_buffers(self, topic: Topic) -> list[PartitionBuffer]:
+        return [
+            PartitionBuffer(
+                topic.name,
+                partition,
+                batch_bytes=self._lanes[topic.profile].batch_bytes,
+                slice_s=self._max_age_s / _SLICES,
+                compression=self._settings.compression,
+                budget=self._budget,
+            )
+            for partition in range(topic.partitions)
+        ]
+
+    async def start(self) -> None:
+        """Find the leaders and connect to them.
+
+        Raises:
+            TopicError: a topic is missing or has another partition count than the catalog says.
+            ConfigurationError: no broker answered in time, or none speaks a version that gamebus writes.
+        """
+        await self._lines.start()
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+
+    async def stop(self, *, deadline_s: float = 2.0) -> None:
+        """Drop new events (`closing`), write what waits, wait until the brokers have taken it in, disconnect.
+
+        What cannot be written by the deadline is dropped (`closing`). Afterwards every attempt is decided, so the reports
+        are final.
+        """
+        if self._loop is None:
+            return
+        self._closing = True
+        self._flush_all()
+        try:
+            async with asyncio.timeout(deadline_s):
+                while any(lane.waiting for lane in self._lanes.values()):
+                    await asyncio.sleep(_BLOCKED_RETRY_S)
+                    self._flush_all()
+                await self._lines.drain()
+        except TimeoutError:
+            log.warning("publisher.drain_timed_out", buffered_bytes=self._budget.used_bytes)
+        await self._lines.stop()
+        for lane in self._lanes.values():
+            for buffer in lane.waiting:
+                self._dropped[DropReason.CLOSING] += buffer.expire(math.inf, DropReason.CLOSING)
+            lane.waiting.clear()
+            lane.disarm()
+        self._loop = None
+
+    def publish(self, event_type: str, room: str, player: str, server_ms: int, data: Any) -> DropReason | None:
+        """Accept or drop an event; None means accepted. Before `start` and after `stop` all are dropped (`closing`).
+
+        Args:
+            event_type: an at-most-once type of the catalog.
+            server_ms: when the gateway took the event, Unix milliseconds.
+            data: has passed its type's validator.
+        Raises:
+            ValueError: the type is not an at-most-once type of the catalog: a fault of the caller.
+        """
+        route = self._routes.get(event_type)
+        if route is None:
+            raise ValueError(f"{event_type!r} is not an at-most-once type of the catalog")
+        name = player if route.keyed_by_player else room
+        target = route.targets.get(name)
+        if target is None:
+            target = self._target(route, name)
+        buffer, key = target
+        buffer.seq = seq = buffer.seq + 1
+        if self._closing:
+            return self._drop(buffer, DropReason.CLOSING)
+        budget = self._budget
+        if budget.used_bytes >= budget.limit_bytes:
+            return self._drop(buffer, DropReason.BACKPRESSURE)
+        try:
+            value = encode_realtime(event_type, room, player, server_ms, self._boot, seq, data)
+        except (TypeError, ValueError, OverflowError) as error:
+            return self._refuse(buffer, event_type, error)
+        if len(value) > MAX_RECORD_BYTES:
+            return self._drop(buffer, DropReason.TOO_LARGE)
+        batch = buffer.batch
+        if batch is None or not batch.append(key, value, server_ms):
+            self._open_batch(route.lane, buffer).append(key, value, server_ms)
+        return None
+
+    def _target(self, route: _Route, name: str) -> tuple[PartitionBuffer, bytes]:
+        if len(route.targets) >= MAX_CACHED_KEYS:
+            route.targets.clear()
+        partition = self._partitioner.partition(route.topic, name)
+        target = route.targets[name] = (self._buffers[route.topic][partition], name.encode())
+        return target
+
+    def _drop(self, buffer: PartitionBuffer, reason: DropReason) -> DropReason:
+        buffer.drop(reason)
+        self._dropped[reason] += 1
+        return reason
+
+    def _refuse(self, buffer: PartitionBuffer, event_type: str, error: Exception) -> DropReason:
+        now = time.monotonic()
+        if now - self._refusal_logged_at >= _REFUSAL_LOG_INTERVAL_S:  # whoever sends such data sends more of it
+            self._refusal_logged_at = now
+            log.error("record.not_encoded", type=event_type, error=str(error))
+        return self._drop(buffer, DropReason.INVALID)
+
+    def _open_batch(self, lane: _Lane, buffer: PartitionBuffer) -> Batch:
+        """Begin a batch with the newest attempt, and see to it that it is flushed in time."""
+        now = time.monotonic()
+        if buffer.batch is not None:  # it is full: the linger is over
+            self._flush(lane, now)
+        batch = buffer.open(now)
+        lane.waiting[buffer] = None
+        if lane.timer is None:
+            self._arm(lane, lane.flushed_at + lane.linger_s - now)
+        return batch
+
+    def _arm(self, lane: _Lane, delay_s: float) -> None:
+        assert self._loop is not None
+        if delay_s <= 0:
+            lane.timer = self._loop.call_soon(self._flush_now, lane)
+        else:
+            lane.timer = self._loop.call_later(delay_s, self._flush_now, lane)
+
+    def _flush_now(self, lane: _Lane) -> None:
+        self._flush(lane, time.monotonic())
+
+    def _flush_all(self) -> None:
+        for lane in self._lanes.values():
+            if lane.waiting:
+                self._flush_now(lane)
+
+    def _flush(self, lane: _Lane, now: float) -> None:
+        """Write what waits: one request for each broker, more only where partitions hold several batches."""
+        lane.disarm()
+        lane.flushed_at = now
+        while requests := self._collect(lane, now):
+            for line, batches in requests.items():
+                line.write(batches)
+                self._batches += len(batches)
+        self._budget.limit_bytes = self._settings.buffer_bytes - self._lines.buffered_bytes
+        if lane.waiting:
+            self._arm(lane, max(lane.linger_s, _BLOCKED_RETRY_S))
+
+    def _collect(self, lane: _Lane, now: float) -> dict[RealtimeConnection, list[ProducedBatch]]:
+        requests: dict[RealtimeConnection, list[ProducedBatch]] = {}
+        for buffer in list(lane.waiting):
+            line = self._lines.line(buffer.topic, buffer.partition)
+            self._expire(buffer, line, now)
+            if line is not None and line.writable and not buffer.empty:
+                batch = buffer.take()
+                requests.setdefault(line, []).append(ProducedBatch(buffer.topic, buffer.partition, batch.build()))
+            if buffer.empty:
+                del lane.waiting[buffer]
+            else:
+                buffer.wait(now)
+        return requests
+
+    def _expire(self, buffer: PartitionBuffer, line: RealtimeConnection | None, now: float) -> None:
+        if line is None:
+            reason = DropReason.NO_LEADER
+        elif line.connected:
+            reason = DropReason.EXPIRED
+        else:
+            reason = DropReason.NOT_CONNECTED
+        if expired := buffer.expire(now - self._max_age_s, reason):
+            self._dropped[reason] += expired
+
+    def stream_reports(self) -> list[StreamReport]:
+        """What every stream has attempted and dropped, up to the last record that is decided."""
+        return [
+            StreamReport(
+                self._boot,
+                buffer.topic,
+                buffer.partition,
+                buffer.decided_seq,
+                {str(reason): count for reason, count in buffer.dropped.items()},
+            )
+            for buffers in self._buffers.values()
+            for buffer in buffers
+            if buffer.seq
+        ]
+
+    def statistics(self) -> RealtimeStatistics:
+        """Counters and gauges of this moment."""
+        buffers = [buffer for of_topic in self._buffers.values() for buffer in of_topic]
+        lines = self._lines.statistics()
+        buffered_bytes = self._budget.used_bytes + lines.buffered_bytes
+        return RealtimeStatistics(
+            attempted=sum(buffer.seq for buffer in buffers),
+            written=sum(buffer.written for buffer in buffers),
+            dropped=dict(self._dropped),
+            batches=self._batches,
+            requests=lines.requests,
+            written_bytes=lines.written_bytes,
+            buffered_bytes=buffered_bytes,
+            buffer_available_bytes=max(0, self._settings.buffer_bytes - buffered_bytes),
+            brokers=lines.brokers,
+            connected=lines.connected,
+            connects=lines.connects,
+        )
