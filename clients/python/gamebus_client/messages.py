@@ -151,10 +151,12 @@ class Ack:
 
     Attributes:
         cursor: place of the event in its room. Events before it may still be on their way, so never resume with it.
+        attempts: how often it was sent. After more than one, later events of the same publisher may stand before it.
     """
 
     id: str
     cursor: str
+    attempts: int = 1
 
 
 Message: TypeAlias = Tick | Event | Presence | Joined | Left | Error | Reconnecting | Reconnected | Closed

@@ -38,6 +38,7 @@ class _Entry:
     in_flight: bool = False
     # An attempt ended without a certain answer: from then on only an ack can tell.
     maybe_written: bool = False
+    attempts: int = 0
     not_before: float = 0.0
     last_nack: Nack | None = None
 
@@ -91,13 +92,15 @@ class Outbox:
         for entry in self._entries.values():
             if not entry.in_flight and entry.not_before <= now < entry.ends and ready(entry.room):
                 entry.in_flight = True
+                entry.attempts += 1
                 if entry.first_sent is None:
                     entry.first_sent = now
                 yield entry.frame
 
-    def acked(self, event_id: str) -> bool:
-        """Drop an event that is written; False when it was given up before."""
-        return self._entries.pop(event_id, None) is not None
+    def acked(self, event_id: str) -> int:
+        """Drop an event that is written; how often it was sent, 0 when it was given up before."""
+        entry = self._entries.pop(event_id, None)
+        return 0 if entry is None else entry.attempts
 
     def nacked(self, nack: Nack, now: float) -> PublishError | None:
         """Plan another attempt, or end the event with the error returned."""

@@ -277,7 +277,8 @@ class ClientProtocol:
             case Error():
                 return self._error(message)
             case Ack():
-                return (message,) if self.outbox.acked(message.id) else ()
+                attempts = self.outbox.acked(message.id)
+                return (Ack(message.id, message.cursor, attempts),) if attempts else ()
             case Nack():
                 error = self.outbox.nacked(message, now)
                 return () if error is None else (error,)

@@ -444,7 +444,7 @@ class TestDurable:
             await until_closed(peer)
 
         async with ScriptedGateway(script) as gateway, client(gateway) as game:
-            assert await game.chat("r", "hi", id="a") == Ack("a", "c1")
+            assert await game.chat("r", "hi", id="a") == Ack("a", "c1", attempts=3)
 
     async def test_surely_unwritten_at_the_deadline_is_failed(self) -> None:
         """A nack whose retry lies past the deadline ends as failed: publishing again cannot double it."""

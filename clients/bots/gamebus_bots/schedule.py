@@ -1,0 +1,54 @@
+"""When positions are due: an open model on an absolute schedule. Pure.
+
+Send number `i` of bot `k` of `n` is planned at `start + (i + k / n) / rate`: equal phases, so the whole is one even stream of
+`n * rate` sends a second. A late send is not skipped and delays no later one, and latency counts from the planned time: a
+stall of anything, the bots included, shows in the figures instead of pausing the load (no coordinated omission).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One planned send.
+
+    Attributes:
+        bot: which bot, from 0.
+        cycle: its send number, from 0.
+        planned_s: when it should go out.
+    """
+
+    bot: int
+    cycle: int
+    planned_s: float
+
+
+class Schedule:
+    """Sends of all bots in the order of their planned times.
+
+    Args:
+        bots: how many send.
+        rate_hz: sends a second of each.
+        start_s: planned time of the first.
+    """
+
+    def __init__(self, bots: int, *, rate_hz: float, start_s: float) -> None:
+        self._bots = bots
+        self._per_s = bots * rate_hz
+        self._start_s = start_s
+        self._next = 0
+
+    @property
+    def next_s(self) -> float:
+        """Planned time of the next send."""
+        return self._start_s + self._next / self._per_s
+
+    def due(self, now_s: float) -> Iterator[Due]:
+        """Sends planned up to now that were not given out yet."""
+        while (planned_s := self.next_s) <= now_s:
+            cycle, bot = divmod(self._next, self._bots)
+            self._next += 1
+            yield Due(bot, cycle, planned_s)
