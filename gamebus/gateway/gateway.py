@@ -1,0 +1,302 @@
+"""A gateway process, put together: publishers, tails, hub, websocket server, ops endpoint.
+
+Guarantees: it listens only when it can do its work, and :func:`run` returns after everything that it accepted was decided: written,
+or reported as dropped or unknown.
+
+=====  ==========================================================================================================
+start  topics checked, publishers connected, tails caught up, listen, ready
+stop   stop accepting; acks, `bye` and close frames; flush realtime; final report; flush durable; presence; end
+=====  ==========================================================================================================
+
+Redis may be away at any time: takeovers and presence across gateways rest, everything else goes on. Kafka must be there at the
+start; when it goes away later, durable publishes are answered with `nack`, realtime ones are dropped and counted, and both recover
+by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.delivery.durable_publisher import DurablePublisher
+from gamebus.delivery.partitioner import Partitioner
+from gamebus.delivery.realtime_publisher import RealtimePublisher
+from gamebus.delivery.reports import Reporter
+from gamebus.delivery.tail import Tail
+from gamebus.delivery.topics import partition_counts
+from gamebus.errors import ConfigurationError, TopicError
+from gamebus.gateway.auth import TokenVerifier
+from gamebus.gateway.hub import Hub
+from gamebus.gateway.players import PlayerRegistry
+from gamebus.gateway.server import Server
+from gamebus.gateway.session_driver import Bus
+from gamebus.settings import Settings
+from gamebus.state.connection import connect
+from gamebus.state.positions import PositionState
+from gamebus.state.presence import PresenceState
+from gamebus.state.sessions import SessionState
+from gamebus.telemetry.metrics import StatisticsCollector
+from gamebus.telemetry.ops import OpsServer
+
+# What a broker collects before it answers the realtime tail: under load a fetch for every few records costs more than it gains.
+_REALTIME_FETCH_BYTES: Final = 2048
+_REALTIME_FETCH_WAIT_MS: Final = 10
+_REPORT_DEADLINE_S: Final = 3.0
+_DURABLE_DEADLINE_S: Final = 5.0
+_PRESENCE_DEADLINE_S: Final = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a gateway listens.
+
+    Attributes:
+        gateway: websocket URL.
+        ops: HTTP URL of the ops endpoint.
+        boot: names this boot of the process; its streams carry it in the loss accounting.
+    """
+
+    gateway: str
+    ops: str
+    boot: str
+
+
+Ready = Callable[[Addresses], None]
+
+
+async def run(settings: Settings, catalog: Catalog, *, ready: Ready | None = None, reuse_port: bool = False) -> None:
+    """Run a gateway until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Args:
+        ready: called once, when clients can connect.
+        reuse_port: share the port with other processes (SO_REUSEPORT).
+    Raises:
+        ConfigurationError: it cannot start as things are; the message says what to do.
+    """
+    gateway = Gateway(settings, catalog, reuse_port=reuse_port)
+    with _signals(gateway.stop):
+        await gateway.run(ready)
+
+
+class Gateway:
+    """One gateway. Build it within the running loop.
+
+    Raises:
+        ConfigurationError: settings that cannot work, or a port that is taken.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog, *, reuse_port: bool = False) -> None:
+        self.boot = secrets.token_hex(8)
+        self._settings = settings
+        self._catalog = catalog
+        self._stop = asyncio.Event()
+        # The task of `run` while it starts, so that a signal need not wait for Kafka.
+        self._starting: asyncio.Task[None] | None = None
+        servers = settings.kafka.bootstrap_servers
+        verify = TokenVerifier(settings.auth)
+        durable_topics = [topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)]
+        self._redis = connect(settings.redis)
+        self._realtime = RealtimePublisher(
+            bootstrap_servers=servers, catalog=catalog, settings=settings.realtime, boot=self.boot
+        )
+        self._durable = DurablePublisher(
+            bootstrap_servers=servers,
+            settings=settings.durable,
+            topics=[*durable_topics, catalog.reports_topic],
+            client_id=f"gamebus-durable-{self.boot}",
+        )
+        self._reporter = Reporter(self._realtime, self._durable, topic=catalog.reports_topic, boot=self.boot)
+        self._hub = Hub(
+            catalog=catalog,
+            partition=Partitioner({name: topic.partitions for name, topic in catalog.topics.items()}).partition,
+            settings=settings.gateway,
+            presence=PresenceState(self._redis),
+            positions=PositionState(self._redis),
+            max_age_ms=settings.realtime.max_age_ms,
+        )
+        self._players = PlayerRegistry(SessionState(self._redis))
+        self._server = Server(
+            settings=settings.gateway,
+            auth=settings.auth,
+            catalog=catalog,
+            verify=verify,
+            bus=Bus(hub=self._hub, realtime=self._realtime, durable=self._durable, players=self._players),
+            reuse_port=reuse_port,
+        )
+        self._collector = StatisticsCollector()
+        self._ops = self._make_ops()
+
+    def stop(self) -> None:
+        """Make :meth:`run` shut down in order; a start that is under way is given up."""
+        self._stop.set()
+        if self._starting is not None:
+            self._starting.cancel()
+
+    async def run(self, ready: Ready | None = None) -> None:
+        """Start, serve until :meth:`stop`, shut down.
+
+        Raises:
+            ConfigurationError: topics or brokers are not as they must be; the message says what to do.
+        """
+        self._starting = asyncio.current_task()
+        try:
+            counts = await self._check_topics()
+            await self._realtime.start()
+            await self._durable.start()
+            await self._serve(counts, ready)
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+            log.info("gateway.start_given_up")
+        finally:
+            self._server.close()
+            await self._realtime.stop()
+            await self._durable.stop(deadline_s=_DURABLE_DEADLINE_S)
+            await self._redis.close()
+        log.info("gateway.stopped", boot=self.boot)
+
+    async def _serve(self, counts: Mapping[str, int], ready: Ready | None) -> None:
+        realtime_tail, durable_tail = self._make_tails(counts)
+        async with asyncio.TaskGroup() as tasks:
+            ops = tasks.create_task(self._ops.run(), name="ops")
+            background = [
+                tasks.create_task(component.run(), name=name)
+                for name, component in (
+                    ("realtime-tail", realtime_tail),
+                    ("durable-tail", durable_tail),
+                    ("hub", self._hub),
+                    ("players", self._players),
+                    ("server", self._server),
+                    ("reporter", self._reporter),
+                )
+            ]
+            await realtime_tail.caught_up.wait()
+            await durable_tail.caught_up.wait()
+            self._hub.go_live(_positions(durable_tail, self._hub.durable_topics, counts))
+            url = await self._server.listen()
+            self._starting = None
+            log.info("gateway.ready", url=url, ops=self._ops.url, boot=self.boot)
+            if ready is not None:
+                ready(Addresses(gateway=url, ops=self._ops.url, boot=self.boot))
+            await self._stop.wait()
+            await self._shut_down()
+            for task in background:
+                task.cancel()
+            self._ops.stop()
+            await ops
+
+    async def _shut_down(self) -> None:
+        await self._server.drain()
+        await self._realtime.stop()
+        realtime = self._realtime.statistics()
+        log.info("realtime.flushed", attempted=realtime.attempted, written=realtime.written, dropped=realtime.dropped)
+        log.info("report.finished", acknowledged=await self._reporter.finish(deadline_s=_REPORT_DEADLINE_S))
+        await self._durable.stop(deadline_s=_DURABLE_DEADLINE_S)
+        durable = self._durable.statistics()
+        log.info("durable.flushed", acked=durable.acked, failed=durable.failed, unknown=durable.unknown)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PRESENCE_DEADLINE_S):
+                await self._hub.flush()
+
+    async def _check_topics(self) -> Mapping[str, int]:
+        """Partition counts of the catalog's topics, which the brokers must have as the catalog says.
+
+        Raises:
+            ConfigurationError: they do not.
+        """
+        counts = await partition_counts(self._settings.kafka.bootstrap_servers, self._catalog.topics)
+        for name, count in counts.items():
+            expected = self._catalog.topics[name].partitions
+            if count != expected:
+                raise TopicError(
+                    f"topic {name} has {count} partitions, the catalog says {expected}: rooms would be looked for in the "
+                    f'wrong one; set partitions = {count} in [topics."{name}"] of the catalog'
+                )
+        return counts
+
+    def _make_tails(self, counts: Mapping[str, int]) -> tuple[Tail, Tail]:
+        servers = self._settings.kafka.bootstrap_servers
+        realtime = Tail(
+            bootstrap_servers=servers,
+            partitions={topic: counts[topic] for topic in self._hub.realtime_topics},
+            on_records=self._hub.on_realtime,
+            fetch_min_bytes=_REALTIME_FETCH_BYTES,
+            fetch_max_wait_ms=_REALTIME_FETCH_WAIT_MS,
+            client_id=f"gamebus-tail-realtime-{self.boot}",
+        )
+        durable = Tail(
+            bootstrap_servers=servers,
+            partitions={topic: counts[topic] for topic in self._hub.durable_topics},
+            on_records=self._hub.on_durable,
+            start_back_ms=self._settings.gateway.history_ms,
+            client_id=f"gamebus-tail-durable-{self.boot}",
+        )
+        self._collector.add("tail", realtime.statistics, delivery=str(DeliveryClass.AT_MOST_ONCE))
+        self._collector.add("tail", durable.statistics, delivery=str(DeliveryClass.AT_LEAST_ONCE))
+        return realtime, durable
+
+    def _make_ops(self) -> OpsServer:
+        self._collector.add("gateway", self._server.statistics)
+        self._collector.add("hub", self._hub.statistics)
+        self._collector.add("realtime_publisher", self._realtime.statistics)
+        self._collector.add("durable_publisher", self._durable.statistics)
+        registry = CollectorRegistry()
+        registry.register(self._collector)
+        settings = self._settings.gateway
+        try:
+            return OpsServer(host=settings.host, port=settings.ops_port, registry=registry, readiness=self._readiness)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {settings.host}:{settings.ops_port}: {error.strerror or error}; set "
+                "GAMEBUS_GATEWAY__OPS_PORT (0 takes a free port)"
+            ) from error
+
+    def _readiness(self) -> Mapping[str, bool]:
+        realtime = self._realtime.statistics()
+        return {"accepting": self._server.accepting, "kafka": realtime.connected == realtime.brokers > 0}
+
+
+def _positions(tail: Tail, topics: tuple[str, ...], counts: Mapping[str, int]) -> dict[tuple[str, int], int]:
+    positions: dict[tuple[str, int], int] = {}
+    for topic in topics:
+        for partition in range(counts[topic]):
+            position = tail.position(topic, partition)
+            assert position is not None, "the tail has caught up"
+            positions[topic, partition] = position
+    return positions
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at the first SIGTERM or SIGINT; the second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    seen = 0
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            log.warning("gateway.killed", signal=number.name)
+            os._exit(128 + number)
+        stop()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,260 @@
+"""Carries out what the session of one connection decides: publishes, rooms, answers.
+
+The session (:mod:`gamebus.protocol.session`) is pure and says what; this driver knows with whom. It is the `Client` that the hub
+sees. Nothing here waits: a durable publish is answered from its future's callback.
+
+Guarantees: effects are carried out in order; every durable publish that was accepted is answered by one `ack` or `nack`, unless the
+connection ends first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+import structlog
+
+from gamebus.catalog import Role
+from gamebus.delivery.durable_publisher import DurablePublisher, Written
+from gamebus.delivery.realtime_publisher import RealtimePublisher
+from gamebus.errors import OutcomeUnknown, PublishFailed
+from gamebus.gateway.hub import Hub
+from gamebus.gateway.message_reader import Message
+from gamebus.gateway.outbox import Outbox
+from gamebus.gateway.server_frame import server_frame
+from gamebus.protocol import frames
+from gamebus.protocol.claims import Claims
+from gamebus.protocol.codes import CloseCode, ErrorCode
+from gamebus.protocol.effects import (
+    Close,
+    Effect,
+    Join,
+    Leave,
+    Open,
+    PublishDurable,
+    PublishRealtime,
+    Refresh,
+    Send,
+)
+from gamebus.protocol.frames import Encoding
+from gamebus.protocol.session import Session
+from gamebus.record import DurableRecord, encode_durable
+
+MAX_IN_FLIGHT: Final = 512
+"""Unanswered durable publishes of one connection; past it the gateway stops reading from it until half are answered."""
+
+_UNKNOWN_RETRY_MS: Final = 1000
+
+log = structlog.get_logger(__name__)
+
+
+class Line(Protocol):
+    """What a driver asks of its connection."""
+
+    def close(self, code: CloseCode, message: str, *, reconnect_ms: int | None) -> None:
+        """Say `bye` and close."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client."""
+
+    def resume_reading(self) -> None:
+        """Take from the client again."""
+
+    def settled(self) -> None:
+        """The last durable publish in flight was answered."""
+
+    def deadline_changed(self) -> None:
+        """The session's deadline has moved."""
+
+
+class Players(Protocol):
+    """Who plays here: one connection per player."""
+
+    def claim(self, driver: SessionDriver) -> None:
+        """The driver's client said hello."""
+
+    def release(self, driver: SessionDriver) -> None:
+        """The driver's client is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    """What all sessions of a gateway share."""
+
+    hub: Hub
+    realtime: RealtimePublisher
+    durable: DurablePublisher
+    players: Players
+
+
+class SessionDriver:
+    """Drives one session.
+
+    Args:
+        session: the connection's state machine.
+        session_id: names the connection.
+        outbox: of the connection.
+        line: the connection itself.
+    """
+
+    __slots__ = (
+        "_bus",
+        "_durable_in_flight",
+        "_encoding",
+        "_ended",
+        "_line",
+        "_publish_realtime",
+        "_reading",
+        "_session",
+        "outbox",
+        "player",
+        "role",
+        "session",
+    )
+
+    def __init__(
+        self, session: Session, *, session_id: str, encoding: Encoding, outbox: Outbox, line: Line, bus: Bus
+    ) -> None:
+        self.session = session_id
+        self.player = ""
+        self.role = Role.SPECTATOR
+        self.outbox = outbox
+        self._session = session
+        self._encoding = encoding
+        self._line = line
+        self._bus = bus
+        self._publish_realtime = bus.realtime.publish
+        self._durable_in_flight = 0
+        self._reading = True
+        self._ended = False
+
+    @property
+    def deadline(self) -> float | None:
+        """When the session wants :meth:`on_time` (monotonic seconds); None: never."""
+        return self._session.deadline
+
+    @property
+    def settled(self) -> bool:
+        """Whether every durable publish was answered and the client's transport has taken the answers."""
+        return not self._durable_in_flight and self.outbox.empty
+
+    @property
+    def open(self) -> bool:
+        """Whether the client said hello and has not ended."""
+        return bool(self.player) and not self._ended
+
+    def receive(self, messages: Sequence[Message], now: float) -> None:
+        """Take messages that arrived together."""
+        now_ms = time.time_ns() // 1_000_000
+        receive = self._session.receive
+        publish = self._publish_realtime
+        for message in messages:
+            for effect in receive(message, now, now_ms):
+                if type(effect) is PublishRealtime:
+                    # What is dropped is counted by the publisher; the client is not told (delivery.md, "Realtime", 1).
+                    publish(effect.event_type.name, effect.room, effect.player, now_ms, effect.data)
+                else:
+                    self._apply(effect, now_ms)
+
+    def on_time(self, now: float) -> None:
+        """Let the session act on what is due at `now`."""
+        now_ms = time.time_ns() // 1_000_000
+        for effect in self._session.on_time(now, now_ms):
+            self._apply(effect, now_ms)
+
+    def end(self, *, replaced: bool = False) -> None:
+        """The connection is closing: leave everything. May be repeated.
+
+        Args:
+            replaced: another connection of the player has taken over, so nobody sees the player leave.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        self._bus.hub.drop(self, replaced=replaced)
+        if self.player:
+            self._bus.players.release(self)
+
+    def replace(self) -> None:
+        """The player connected elsewhere."""
+        self._line.close(CloseCode.REPLACED, "the player connected elsewhere", reconnect_ms=None)
+
+    def _apply(self, effect: Effect, now_ms: int) -> None:
+        if self._ended:
+            return
+        match effect:
+            case Send(message):
+                self._send(message)
+            case PublishRealtime():
+                self._publish_realtime(effect.event_type.name, effect.room, effect.player, now_ms, effect.data)
+            case PublishDurable():
+                self._publish_durable(effect, now_ms)
+            case Join(room, resume):
+                self._bus.hub.join(self, room, resume)
+            case Leave(room):
+                self._bus.hub.leave(self, room)
+                self._send(frames.left(room))
+            case Open(claims, client_name):
+                self._open(claims, client_name)
+            case Refresh(claims):
+                self.role = claims.role
+                self._line.deadline_changed()
+            case Close(code, message, reconnect_ms):
+                self._line.close(code, message, reconnect_ms=reconnect_ms)
+
+    def _open(self, claims: Claims, client_name: str) -> None:
+        self.player = claims.sub
+        self.role = claims.role
+        self._bus.players.claim(self)
+        self._line.deadline_changed()
+        log.info("client.connected", session=self.session, player=self.player, role=self.role, client=client_name)
+
+    def _publish_durable(self, effect: PublishDurable, now_ms: int) -> None:
+        event_type = effect.event_type
+        record = DurableRecord(
+            type=event_type.name,
+            room=effect.room,
+            player=effect.player,
+            server_ms=now_ms,
+            publisher=effect.publisher,
+            id=effect.id,
+            data=effect.data,
+        )
+        try:
+            written = self._bus.durable.publish(event_type.topic, effect.room.encode(), encode_durable(record))
+        except PublishFailed as error:
+            self._send(frames.nack(effect.id, error.code, str(error), error.retry_ms))
+            return
+        self._durable_in_flight += 1
+        written.add_done_callback(partial(self._on_written, effect.id, effect.room))
+        if self._durable_in_flight == MAX_IN_FLIGHT:
+            self._line.pause_reading()
+
+    def _on_written(self, id_: str, room: str, outcome: asyncio.Future[Written]) -> None:
+        """Answer a durable publish. Always reads the outcome, or asyncio would report it as never retrieved."""
+        answer = self._answer(id_, room, outcome)
+        self._durable_in_flight -= 1
+        if self._ended:
+            return
+        self._send(answer)
+        if self._durable_in_flight == MAX_IN_FLIGHT // 2:
+            self._line.resume_reading()
+        if not self._durable_in_flight:
+            self._line.settled()
+
+    def _answer(self, id_: str, room: str, outcome: asyncio.Future[Written]) -> list[Any]:
+        try:
+            written = outcome.result()
+        except PublishFailed as error:
+            return frames.nack(id_, error.code, str(error), error.retry_ms)
+        except (OutcomeUnknown, asyncio.CancelledError) as error:
+            message = str(error) or "the gateway is stopping"
+            return frames.nack(id_, ErrorCode.UNKNOWN_OUTCOME, message, _UNKNOWN_RETRY_MS)
+        return frames.ack(id_, self._bus.hub.cursor_for(self, room, written.topic, written.offset))
+
+    def _send(self, message: list[Any]) -> None:
+        self.outbox.send(server_frame(message, self._encoding))
