@@ -19,6 +19,8 @@ from gamebus.events import MAX_INTEGER
 
 Message: TypeAlias = list[Any]
 
+_NO_MESSAGE: Final = "a message is a non-empty array whose first element names the operation"
+
 
 class Encoding(StrEnum):
     """How messages are written in frames."""
@@ -59,7 +61,9 @@ def _decode_msgpack(payload: bytes | str) -> Message:
     except (ValueError, TypeError):
         # The fast decoder refuses keys that are not strings. That is an event with bad data, not a broken frame.
         message = _unpack_any_key(payload)
-    return _checked(message)
+    if type(message) is not list or not message:
+        raise ProtocolViolation(_NO_MESSAGE)
+    return message
 
 
 def _unpack_any_key(payload: bytes) -> Any:
@@ -88,7 +92,9 @@ def _decode_json(payload: bytes | str) -> Message:
         message = _from_json_with_huge_integers(payload)
     except RecursionError as error:
         raise ProtocolViolation("not JSON that can be read: nested too deeply") from error
-    return _checked(message)
+    if type(message) is not list or not message:
+        raise ProtocolViolation(_NO_MESSAGE)
+    return message
 
 
 def _from_json_with_huge_integers(payload: str) -> Any:
@@ -107,12 +113,6 @@ def _refuse_constant(name: str) -> NoReturn:
     # RFC 8259 section 6: "Numeric values that cannot be represented in the grammar below (such as Infinity and NaN) are not
     # permitted." Python's decoder permits them unless it is told.
     raise ProtocolViolation(f"not JSON: {name} is not in its grammar")
-
-
-def _checked(message: Any) -> Message:
-    if type(message) is not list or not message:
-        raise ProtocolViolation("a message is a non-empty array whose first element names the operation")
-    return message
 
 
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack

@@ -37,7 +37,7 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 class _TypeRights:
     """What the connection may do with one event type."""
 
-    __slots__ = ("allowed", "bucket", "durable", "event_type", "measured", "ordered", "published", "validate")
+    __slots__ = ("allowed", "bucket", "durable", "event_type", "measured", "ordered", "validate")
 
     def __init__(self, event_type: EventType, role: Role) -> None:
         self.event_type = event_type
@@ -46,7 +46,6 @@ class _TypeRights:
         self.durable = event_type.durable
         self.measured = _BOUNDED_BYTES.get(event_type.name, event_type.max_bytes + 1) > event_type.max_bytes
         self.ordered = event_type.name == _ORDERED_TYPE
-        self.published = 0
         self.validate = event_type.validate
 
 
@@ -71,11 +70,6 @@ class Publishing:
         # Last `seq` of positions per room and player. Survives leaving the room: it counts within the connection.
         self._seqs: dict[tuple[str, str], int] = {}
         self._stale = 0
-
-    @property
-    def published(self) -> Mapping[str, int]:
-        """Accepted publishes by type."""
-        return {name: rights.published for name, rights in self._rights.items()}
 
     @property
     def stale(self) -> int:
@@ -104,31 +98,29 @@ class Publishing:
         if type(type_) is not str or not (known_room or is_room(room)):
             raise Refused(ErrorCode.BAD_REQUEST, "type is a string, room 1..128 of A-Z a-z 0-9 . _ - : /")
         rights = self._rights.get(type_)
-        if rights is None:
-            rights = self._first_use(type_)
-        if rights.durable is (id_ is None):
-            wanted = "at-least-once and needs an id" if rights.durable else "at-most-once and takes no id"
-            raise Refused(ErrorCode.BAD_REQUEST, f"{type_} is {wanted}")
-        if not rights.allowed or player != self._sub:
-            self._check_role(rights, player)
-        if not known_room:
-            self._check_room(room)
+        if rights is None or rights.durable is (id_ is None):
+            rights = self._rights_for(type_, id_)
+        if not (known_room and rights.allowed and player == self._sub):
+            self._check_permission(rights, room, player)
         try:
             data = rights.validate(data)
         except PayloadError as error:
             raise Refused(ErrorCode.BAD_DATA, error.rule) from None
         if rights.measured and len(_pack(data)) > rights.event_type.max_bytes:
-            raise Refused(
-                ErrorCode.TOO_LARGE, f"data of {type_} is at most {rights.event_type.max_bytes} bytes of msgpack"
-            )
+            limit = rights.event_type.max_bytes
+            raise Refused(ErrorCode.TOO_LARGE, f"data of {type_} is at most {limit} bytes of msgpack")
         if not rights.bucket.take(now):
             retry_ms = rights.bucket.retry_after_ms(now) if rights.durable else None
-            message = f"more than {rights.event_type.per_second:g} {type_} a second"
-            raise Refused(ErrorCode.RATE_LIMITED, message, retry_ms=retry_ms)
-        if rights.ordered and not self._rises(room, player, data[0]):
-            self._stale += 1
-            return None
-        rights.published += 1
+            rate = rights.event_type.per_second
+            raise Refused(ErrorCode.RATE_LIMITED, f"more than {rate:g} {type_} a second", retry_ms=retry_ms)
+        if rights.ordered:
+            stream = (room, player)
+            if data[0] <= self._seqs.get(stream, -1):
+                self._stale += 1
+                return None
+            self._seqs[stream] = data[0]
+            if len(self._seqs) > MAX_SEQUENCES:
+                del self._seqs[next(iter(self._seqs))]
         if id_ is None:
             return PublishRealtime(rights.event_type, room, player, data)
         return PublishDurable(rights.event_type, room, player, self._sub, data, id_)
@@ -149,37 +141,32 @@ class Publishing:
             raise Refused(ErrorCode.BAD_REQUEST, "player is 1..64 of A-Z a-z 0-9 . _ -")
         return type_, room, data, id_, player
 
-    def _first_use(self, type_: str) -> _TypeRights:
-        event_type = self._catalog.types.get(type_)
-        if event_type is None:
-            if not is_text(type_):
-                raise Refused(ErrorCode.BAD_REQUEST, "type is no valid Unicode")
-            raise Refused(ErrorCode.UNKNOWN_TYPE, "the catalog has no such type; `welcome` lists them")
-        rights = self._rights[type_] = _TypeRights(event_type, self._claims.role)
+    def _rights_for(self, type_: str, id_: str | None) -> _TypeRights:
+        rights = self._rights.get(type_)
+        if rights is None:
+            event_type = self._catalog.types.get(type_)
+            if event_type is None:
+                if not is_text(type_):
+                    raise Refused(ErrorCode.BAD_REQUEST, "type is not valid Unicode")
+                raise Refused(ErrorCode.UNKNOWN_TYPE, "the catalog has no such type; `welcome` lists them")
+            rights = self._rights[type_] = _TypeRights(event_type, self._claims.role)
+        if rights.durable is (id_ is None):
+            wanted = "at-least-once and needs an id" if rights.durable else "at-most-once and takes no id"
+            raise Refused(ErrorCode.BAD_REQUEST, f"{type_} is {wanted}")
         return rights
 
-    def _check_role(self, rights: _TypeRights, player: str) -> None:
+    def _check_permission(self, rights: _TypeRights, room: str, player: str) -> None:
+        role = self._claims.role
         if not rights.allowed:
-            raise Refused(ErrorCode.FORBIDDEN, f"role {self._claims.role} may not publish {rights.event_type.name}")
-        if player != self._sub and self._claims.role is not Role.SERVER:
+            raise Refused(ErrorCode.FORBIDDEN, f"role {role} may not publish {rights.event_type.name}")
+        if player != self._sub and role is not Role.SERVER:
             raise Refused(ErrorCode.FORBIDDEN, "only role server publishes in the name of others")
-
-    def _check_room(self, room: str) -> None:
+        if room in self._rooms or room in self._checked_rooms:
+            return
         if not self._claims.allows(room):
             raise Refused(ErrorCode.FORBIDDEN, "the token does not allow this room")
-        if self._claims.role is not Role.SERVER:
+        if role is not Role.SERVER:
             raise Refused(ErrorCode.NOT_JOINED, "join the room before publishing into it")
         if len(self._checked_rooms) >= MAX_CHECKED_ROOMS:
             self._checked_rooms.clear()
         self._checked_rooms.add(room)
-
-    def _rises(self, room: str, player: str, seq: int) -> bool:
-        key = (room, player)
-        last = self._seqs.get(key)
-        if last is None:
-            if len(self._seqs) >= MAX_SEQUENCES:
-                del self._seqs[next(iter(self._seqs))]
-        elif seq <= last:
-            return False
-        self._seqs[key] = seq
-        return True

@@ -56,9 +56,6 @@ class State(Enum):
 class SessionStatistics:
     """Counters of one connection since it opened."""
 
-    published: Mapping[str, int]
-    """Accepted publishes by type."""
-
     stale: int
     """Positions dropped because their `seq` did not rise."""
 
@@ -118,7 +115,6 @@ class Session:
     def statistics(self) -> SessionStatistics:
         """Counters since the connection opened."""
         return SessionStatistics(
-            published={} if self._publishing is None else self._publishing.published,
             stale=0 if self._publishing is None else self._publishing.stale,
             refused=self._refusals.counts,
             errors_suppressed=self._refusals.errors_suppressed,
@@ -135,10 +131,17 @@ class Session:
             self._close(CloseCode.PROTOCOL_VIOLATION, str(violation), effects)
             return effects
         op = message.pop(0)
-        if self._publishing is None:
+        publishing = self._publishing
+        if publishing is None:
             self._hello(op, message, now, now_ms, effects)
         elif op == "pub":
-            self._publish(self._publishing, message, None, now, effects)
+            try:
+                effect = publishing.accept(message, now)
+            except Refused as refusal:
+                self._refuse_publish(refusal, message, None, now, effects)
+            else:
+                if effect is not None:
+                    effects.append(effect)
         else:
             self._operate(op, message, now, now_ms, effects)
         return effects
