@@ -24,7 +24,7 @@ MAX_RECORD_BYTES: Final = 1_000_000
 """Largest record value. Kafka's default max.message.bytes is 1,048,588, and at acks=0 a broker answers a larger batch by
 closing the connection, which loses what else is in it."""
 
-_NO_HEADERS: Final[list[tuple[str, bytes | None]]] = []
+NO_HEADERS: Final[list[tuple[str, bytes | None]]] = []
 _CODECS: Final = {"none": 0x00, "snappy": 0x02}
 
 
@@ -64,9 +64,9 @@ class Budget:
 class Batch:
     """Records of one partition that will be written together (Kafka's RecordBatch, magic 2)."""
 
-    __slots__ = ("_append", "_budget", "_builder", "bytes", "dropped_after", "first_seq", "opened_at", "records")
+    __slots__ = ("_builder", "_empty_bytes", "append", "dropped_after", "first_seq", "opened_at", "records")
 
-    def __init__(self, *, first_seq: int, opened_at: float, batch_bytes: int, codec: int, budget: Budget) -> None:
+    def __init__(self, *, first_seq: int, opened_at: float, batch_bytes: int, codec: int) -> None:
         # base_sequence -1 is Kafka's NO_SEQUENCE: this producer is not idempotent, it never sends twice.
         self._builder = DefaultRecordBatchBuilder(
             2,
@@ -77,27 +77,24 @@ class Batch:
             base_sequence=-1,
             batch_size=batch_bytes,
         )
-        self._append = self._builder.append
-        self._budget = budget
+        self._empty_bytes = self._builder.size()
+        self.append = self._builder.append
+        """`append(records, timestamp_ms, key, value, NO_HEADERS)` gives what was added, or None when the batch is full (the
+        first record always fits). The builder's own method: a publish has no time for one call more. The caller counts
+        :attr:`records` up and adds the size to the budget."""
+
         self.first_seq = first_seq
         self.opened_at = opened_at
         """Monotonic seconds: the age of its oldest record."""
 
         self.records = 0
-        self.bytes = 0
         self.dropped_after: Counter[DropReason] = Counter()
         """Drops numbered after the first record of this batch, decided together with it."""
 
-    def append(self, key: bytes, value: bytes, timestamp_ms: int) -> bool:
-        """Add a record; false when the batch is full (the first record always fits)."""
-        appended = self._append(self.records, timestamp_ms, key, value, _NO_HEADERS)
-        if appended is None:
-            return False
-        self.records += 1
-        size = appended.size
-        self.bytes += size
-        self._budget.used_bytes += size
-        return True
+    @property
+    def bytes(self) -> int:
+        """Size of its records, before compression."""
+        return self._builder.size() - self._empty_bytes
 
     def build(self) -> bytearray:
         """Bytes for a produce request. Call it once."""
@@ -179,7 +176,6 @@ class PartitionBuffer:
             opened_at=now,
             batch_bytes=self._batch_bytes,
             codec=self._codec,
-            budget=self._budget,
         )
         return self.batch
 

@@ -29,7 +29,7 @@ from gamebus.catalog import Catalog, DeliveryClass, Profile, Topic
 from gamebus.delivery.partitioner import MAX_CACHED_KEYS, Partitioner
 from gamebus.delivery.realtime_buffer import (
     MAX_RECORD_BYTES,
-    Batch,
+    NO_HEADERS,
     Budget,
     DropReason,
     PartitionBuffer,
@@ -127,7 +127,7 @@ class RealtimePublisher:
         self._settings = settings
         self._boot = boot
         self._max_age_s = settings.max_age_ms / 1000
-        self._budget = Budget(settings.buffer_bytes)
+        self._budget = Budget(0)  # nothing is accepted before the start
         topics = catalog.event_topics(DeliveryClass.AT_MOST_ONCE)
         self._lines = RealtimeLines(
             bootstrap_servers=bootstrap_servers,
@@ -182,6 +182,7 @@ class RealtimePublisher:
         await self._lines.start()
         self._loop = asyncio.get_running_loop()
         self._closing = False
+        self._share_budget()
 
     async def stop(self, *, deadline_s: float = 2.0) -> None:
         """Drop new events (`closing`), write what waits, wait until the brokers have taken it in, disconnect.
@@ -192,6 +193,7 @@ class RealtimePublisher:
         if self._loop is None:
             return
         self._closing = True
+        self._share_budget()
         self._flush_all()
         try:
             async with asyncio.timeout(deadline_s):
@@ -219,29 +221,47 @@ class RealtimePublisher:
         Raises:
             ValueError: the type is not an at-most-once type of the catalog: a fault of the caller.
         """
-        route = self._routes.get(event_type)
-        if route is None:
-            raise ValueError(f"{event_type!r} is not an at-most-once type of the catalog")
+        try:
+            route = self._routes[event_type]
+        except KeyError:
+            raise ValueError(f"{event_type!r} is not an at-most-once type of the catalog") from None
         name = player if route.keyed_by_player else room
-        target = route.targets.get(name)
-        if target is None:
-            target = self._target(route, name)
+        target = route.targets.get(name) or self._target(route, name)
         buffer, key = target
         buffer.seq = seq = buffer.seq + 1
-        if self._closing:
-            return self._drop(buffer, DropReason.CLOSING)
         budget = self._budget
         if budget.used_bytes >= budget.limit_bytes:
-            return self._drop(buffer, DropReason.BACKPRESSURE)
+            return self._drop(buffer, DropReason.CLOSING if self._closing else DropReason.BACKPRESSURE)
         try:
             value = encode_realtime(event_type, room, player, server_ms, self._boot, seq, data)
         except (TypeError, ValueError, OverflowError) as error:
             return self._refuse(buffer, event_type, error)
-        if len(value) > MAX_RECORD_BYTES:
-            return self._drop(buffer, DropReason.TOO_LARGE)
         batch = buffer.batch
-        if batch is None or not batch.append(key, value, server_ms):
-            self._open_batch(route.lane, buffer).append(key, value, server_ms)
+        if batch is not None:
+            added = batch.append(batch.records, server_ms, key, value, NO_HEADERS)
+            if added is not None:
+                batch.records += 1
+                budget.used_bytes += added.size
+                return None
+        return self._append_to_new_batch(route.lane, buffer, server_ms, key, value)
+
+    def _append_to_new_batch(
+        self, lane: _Lane, buffer: PartitionBuffer, server_ms: int, key: bytes, value: bytes
+    ) -> DropReason | None:
+        """Begin a batch with the newest attempt, and see to it that it is flushed in time."""
+        if len(value) > MAX_RECORD_BYTES:  # only here: no batch that holds records already takes one so large
+            return self._drop(buffer, DropReason.TOO_LARGE)
+        now = time.monotonic()
+        if buffer.batch is not None:  # it is full: the linger is over
+            self._flush(lane, now)
+        batch = buffer.open(now)
+        added = batch.append(0, server_ms, key, value, NO_HEADERS)
+        assert added is not None, "the first record always fits"
+        batch.records = 1
+        self._budget.used_bytes += added.size
+        lane.waiting[buffer] = None
+        if lane.timer is None:
+            self._arm(lane, lane.flushed_at + lane.linger_s - now)
         return None
 
     def _target(self, route: _Route, name: str) -> tuple[PartitionBuffer, bytes]:
@@ -262,17 +282,6 @@ class RealtimePublisher:
             self._refusal_logged_at = now
             log.error("record.not_encoded", type=event_type, error=str(error))
         return self._drop(buffer, DropReason.INVALID)
-
-    def _open_batch(self, lane: _Lane, buffer: PartitionBuffer) -> Batch:
-        """Begin a batch with the newest attempt, and see to it that it is flushed in time."""
-        now = time.monotonic()
-        if buffer.batch is not None:  # it is full: the linger is over
-            self._flush(lane, now)
-        batch = buffer.open(now)
-        lane.waiting[buffer] = None
-        if lane.timer is None:
-            self._arm(lane, lane.flushed_at + lane.linger_s - now)
-        return batch
 
     def _arm(self, lane: _Lane, delay_s: float) -> None:
         assert self._loop is not None
@@ -297,9 +306,13 @@ class RealtimePublisher:
             for line, batches in requests.items():
                 line.write(batches)
                 self._batches += len(batches)
-        self._budget.limit_bytes = self._settings.buffer_bytes - self._lines.buffered_bytes
+        self._share_budget()
         if lane.waiting:
             self._arm(lane, max(lane.linger_s, _BLOCKED_RETRY_S))
+
+    def _share_budget(self) -> None:
+        """Leave to the batches what the transports do not hold; nothing when closing."""
+        self._budget.limit_bytes = 0 if self._closing else self._settings.buffer_bytes - self._lines.buffered_bytes
 
     def _collect(self, lane: _Lane, now: float) -> dict[RealtimeConnection, list[ProducedBatch]]:
         requests: dict[RealtimeConnection, list[ProducedBatch]] = {}
