@@ -56,6 +56,6 @@ class Sampler:
         picked = []
         while self._skip < count:
             picked.append(self._skip)
-            self._skip += 1 if self.stride == 1 else self._rng.randrange(1, 2 * self.stride)
+            self._skip += 1 if self.stride == 1 else 1 + int(self._rng.random() * (2 * self.stride - 1))
         self._skip -= count
         return picked

@@ -38,6 +38,7 @@ class Publisher:
         self.game = GameClient(
             config.url,
             lambda: mint(name, role, config.secret),
+            encoding=recorder.codec,
             handler=self._on_message,
             connect_timeout_s=config.connect_timeout_s,
         )

@@ -7,13 +7,14 @@ from math import ceil
 from random import Random
 from typing import Final
 
+from gamebus_bots.codec import SharedCodec
 from gamebus_bots.config import BotsConfig
 from gamebus_bots.latency import Latency, Sampler
 from gamebus_bots.ledger import Flights, Ledger
 from gamebus_bots.report import AckedEvent, BotsReport, BotsSnapshot, DurableCounts, LatencyMs, RealtimeCounts
 
 # Samples a second that the bots can afford; up to it every received position is measured.
-_SAMPLES_PER_S: Final = 4_000
+_SAMPLES_PER_S: Final = 2_000
 
 
 class Recorder:
@@ -26,6 +27,7 @@ class Recorder:
         updates_per_s = config.players * config.rate_hz * others
         self.sampler = Sampler(max(1, ceil(updates_per_s / _SAMPLES_PER_S)), rng)
         self.lag_sampler = Sampler(max(1, ceil(config.players * config.rate_hz / _SAMPLES_PER_S)), rng)
+        self.codec = SharedCodec.msgpack()
         self.flights = Flights()
         self.ledger = Ledger()
         self.position = Latency()

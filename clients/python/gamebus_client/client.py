@@ -24,7 +24,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from gamebus_client import payloads
-from gamebus_client.codec import CODECS, TokenAccepted
+from gamebus_client.codec import CODECS, Codec, TokenAccepted
 from gamebus_client.exceptions import GameClientError
 from gamebus_client.messages import Ack, Closed, Joined, Message
 from gamebus_client.payloads import Vector
@@ -53,7 +53,7 @@ class GameClient:
         token: a token, or a function (plain or async) that gives a fresh one. Only with a function can the client come back
             after its token has expired. OSError and TimeoutError of the function count as a failed attempt; any other
             exception ends the client.
-        encoding: `json` for reading along with a proxy; else leave it.
+        encoding: `json` for reading along with a proxy; else leave it. Or a codec of one's own for one of the two subprotocols.
         handler: called with each message in place of iteration, between two reads of the socket: it must be quick. An
             exception in it ends the client and is raised at the end of the `async with` block.
         outbox_events: durable events that may wait for their outcome; past it `OutboxFull` is raised.
@@ -72,7 +72,7 @@ class GameClient:
         url: str,
         token: Token,
         *,
-        encoding: Literal["msgpack", "json"] = "msgpack",
+        encoding: Literal["msgpack", "json"] | Codec = "msgpack",
         handler: Callable[[Message], None] | None = None,
         outbox_events: int = 256,
         inbox_messages: int = 10_000,
@@ -83,7 +83,7 @@ class GameClient:
         self._session = Session(
             _gateway_url(url),
             TokenSource(token),
-            CODECS[encoding],
+            CODECS[encoding] if isinstance(encoding, str) else encoding,
             handler=handler,
             outbox_events=outbox_events,
             inbox_messages=inbox_messages,
