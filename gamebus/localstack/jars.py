@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -41,24 +43,44 @@ _POM: Final = f"""\
 log = structlog.get_logger(__name__)
 
 
-def find_java() -> str:
-    """Path of a Java that Kafka runs on: JAVA_HOME's, else the one on PATH.
+@dataclass(frozen=True, slots=True)
+class Java:
+    """A Java that Kafka runs on.
+
+    Attributes:
+        program: its path.
+        version: in full, such as 17.0.15.
+    """
+
+    program: str
+    version: str
+
+
+def find_java() -> Java:
+    """JAVA_HOME's Java, else the one on PATH.
 
     Raises:
         StackError: there is none, or it is too old.
     """
     home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=str(Path(home) / "bin")) if home else None
-    java = java or shutil.which("java")
-    if java is None:
+    program = shutil.which("java", path=str(Path(home) / "bin")) if home else None
+    program = program or shutil.which("java")
+    if program is None:
         raise StackError(f"Kafka needs Java {_OLDEST_JAVA} or newer and none was found; {_INSTALL}")
-    answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', answer)
-    # Java 8 calls itself "1.8".
-    if version is None or int(version[1]) < _OLDEST_JAVA:
-        said = version[1] if version else "of unknown version"
-        raise StackError(f"Kafka needs Java {_OLDEST_JAVA} or newer and {java} is Java {said}; {_INSTALL}")
-    return java
+    version = _java_version(program)
+    # "17.0.15", "25-ea"; Java 8 calls itself "1.8".
+    if int(re.split(r"\D", version)[0]) < _OLDEST_JAVA:
+        raise StackError(f"Kafka needs Java {_OLDEST_JAVA} or newer and {program} is Java {version}; {_INSTALL}")
+    return Java(program, version)
+
+
+@cache
+def _java_version(program: str) -> str:
+    answer = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d[\w.+-]*)', answer)
+    if version is None:
+        raise StackError(f"{program} -version does not name a version but says {answer.strip()!r}; {_INSTALL}")
+    return version[1]
 
 
 def kafka_jars() -> Path:
@@ -74,7 +96,7 @@ def kafka_jars() -> Path:
     folder = cache_folder() / f"kafka-{KAFKA_VERSION}-{digest}"
     if folder.exists():
         return folder
-    with file_lock(folder.with_suffix(".lock")):
+    with file_lock(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".resolving-") as scratch:
                 _resolve(Path(scratch))

@@ -20,11 +20,15 @@ def cache_folder() -> Path:
 def file_lock(path: Path) -> Iterator[None]:
     """Hold `path` exclusively; waits for the holder, in another process or thread.
 
-    The kernel releases it when the holder dies. The file may be deleted by its holder: who waits then takes the new one.
+    The kernel releases it when the holder dies. The holder may move the file away, with its folder: who waits then takes the
+    file that is there now.
     """
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = _open(path)
+        except FileNotFoundError:
+            # The folder was moved away between its making and the opening.
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _is_at(path, descriptor):
@@ -36,8 +40,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 def try_lock(path: Path) -> int | None:
     """Lock `path` without waiting: the descriptor that holds it until it is closed, or None while another holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -46,8 +49,13 @@ def try_lock(path: Path) -> int | None:
     return descriptor
 
 
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the file that was locked is still the one at `path`: the holder before may have deleted it."""
+    """Whether the file that was locked is still the one at `path`: the holder before may have moved it away."""
     try:
         there = path.stat()
     except FileNotFoundError:

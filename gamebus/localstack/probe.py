@@ -1,6 +1,6 @@
 """Asks a server whether it serves, with the few bytes that this takes: a port that accepts connections says too little.
 
-A broker listens before it is part of its cluster, a Redis while it still loads its data, and either port may belong to somebody else.
+A broker may not know its peers yet, a Redis may still load its data, and either port may belong to somebody else.
 """
 
 from __future__ import annotations

@@ -31,6 +31,9 @@ _PROC: Final = Path("/proc")
 # forked (see die_with_parent.py), and `Stack.up` starts servers from threads that end.
 _spawner: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
+# Pids whose exit status this process has to take. Only then may a pid be given to another process.
+_children: Final[set[int]] = set()
+
 log = structlog.get_logger(__name__)
 
 
@@ -147,9 +150,7 @@ class ServerProcess:
         recorded = self._recorded()
         if recorded is None:
             return None
-        with contextlib.suppress(ChildProcessError):
-            # Take the exit status if it is a child of this process that has ended; what it was stands in its log.
-            os.waitpid(recorded.pid, os.WNOHANG)
+        _reap(recorded.pid)
         return recorded.pid if identify(recorded.pid) == recorded else None
 
     def status(self) -> ProcessStatus:
@@ -177,6 +178,7 @@ class ServerProcess:
         pid = _spawner.submit(_spawn, command, self.log_path).result()
         identity = identify(pid)
         if identity is None:
+            _reap(pid)
             raise self._error("ended at once")
         # Moved into place, so that another command never reads half a file.
         draft = self._pid_file.with_suffix(".new")
@@ -249,7 +251,7 @@ def _spawn(command: list[str], log_path: Path) -> int:
 
     posix_spawn rather than subprocess: a server outlives the object that started it, which `Popen` reports as a leak.
     """
-    return os.posix_spawn(
+    pid = os.posix_spawn(
         command[0],
         command,
         os.environ,
@@ -263,6 +265,18 @@ def _spawn(command: list[str], log_path: Path) -> int:
         setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
         setsigmask=[],
     )
+    _children.add(pid)
+    return pid
+
+
+def _reap(pid: int) -> None:
+    """Take the exit status of a child that has ended; why it ended stands in its log."""
+    if pid not in _children:
+        return
+    with contextlib.suppress(ChildProcessError):
+        if os.waitpid(pid, os.WNOHANG) == (0, 0):
+            return
+    _children.discard(pid)
 
 
 def _rss_bytes(pid: int) -> int | None:

@@ -85,7 +85,7 @@ class Stack:
         external_redis: str | None = None,
     ) -> None:
         if brokers not in {None, 1, 3}:
-            raise ValueError(f"{brokers} brokers: 1, or 3 for a majority that survives the loss of one")
+            raise StackError(f"a stack has 1 broker, or 3 for a majority that survives the loss of one, not {brokers}")
         self.folder = folder.absolute()
         self._brokers = brokers
         self._kafka_ports = kafka_ports
@@ -157,7 +157,12 @@ class Stack:
             raise StackError(f"{self.folder} is not the folder of a stack (no {_STATE} in it): nothing was removed")
         with self._locked():
             self._stop()
-            shutil.rmtree(self.folder)
+            # Moved away first: an `up` that waits for the lock then finds no folder, and not half of one.
+            wiped = self.folder.with_name(f".{self.folder.name}.wiped")
+            if wiped.exists():
+                shutil.rmtree(wiped)
+            self.folder.rename(wiped)
+            shutil.rmtree(wiped)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
