@@ -2,11 +2,11 @@
 
 A cursor holds, for every durable topic, the offset of the next record to read in the room's partition. It is valid for any
 client of that room on any gateway of the same catalog, and never longer than 200 characters. It survives new topics in the
-catalog (they are read from their beginning, where nothing of the room was missed) and refuses what it cannot vouch for: another
-room, and a topic whose partition count changed counts as new.
+catalog: they are read from their beginning, where nothing of the room was missed. What it cannot vouch for it refuses: a cursor of
+another room, a damaged one; and a topic whose partition count changed counts as new.
 
-Layout before base64url: version (1 byte), CRC-32 of the room (4), then per topic, sorted by name: tag (3 bytes of the CRC-32 of
-name and partition count), offset (6, big-endian: 2^48 records).
+Layout before base64url: version (1 byte), CRC-32 of the room and what follows (4), then per topic, sorted by name: tag (3 bytes of
+the CRC-32 of name and partition count), offset (6, big-endian: 2^48 records).
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class CursorCodec:
 
     def __init__(self, catalog: Catalog) -> None:
         topics = catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)
-        self._tags = {topic.name: _checksum(f"{topic.name}/{topic.partitions}")[-_TAG_BYTES:] for topic in topics}
+        self._tags = {
+            topic.name: _checksum(f"{topic.name}/{topic.partitions}".encode())[-_TAG_BYTES:] for topic in topics
+        }
         self._names = {tag: name for name, tag in self._tags.items()}
         if len(topics) > MAX_TOPICS or len(self._names) < len(topics):
             raise CatalogError(
                 f"at most {MAX_TOPICS} topics carry at-least-once events, of distinct tags (a cursor is bounded): let "
                 "types share a topic, or rename one",
-                file="catalog",
+                file="in use",
             )
 
     def encode(self, room: str, offsets: Mapping[str, int]) -> str:
         """Cursor of a place in `room`. `offsets`: next offset to read, of every durable topic by name."""
-        parts = [_header(room)]
-        for name, tag in self._tags.items():
-            parts += (tag, offsets[name].to_bytes(_OFFSET_BYTES, "big"))
-        return urlsafe_b64encode(b"".join(parts)).decode().rstrip("=")
+        entries = b"".join(tag + offsets[name].to_bytes(_OFFSET_BYTES, "big") for name, tag in self._tags.items())
+        return urlsafe_b64encode(_header(room, entries) + entries).decode().rstrip("=")
 
     def parse(self, room: str, text: str) -> dict[str, int] | None:
         """The offsets of a cursor, every durable topic by name (0 where the cursor does not know it); None for garbage."""
@@ -64,19 +64,21 @@ class CursorCodec:
             raw = b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (UnicodeEncodeError, binascii.Error):
             return None
-        if raw[:_HEADER_BYTES] != _header(room) or (len(raw) - _HEADER_BYTES) % _ENTRY_BYTES:
+        entries = raw[_HEADER_BYTES:]
+        if raw[:_HEADER_BYTES] != _header(room, entries) or not entries or len(entries) % _ENTRY_BYTES:
             return None
         offsets = dict.fromkeys(self._tags, 0)
-        for start in range(_HEADER_BYTES, len(raw), _ENTRY_BYTES):
-            name = self._names.get(raw[start : start + _TAG_BYTES])
+        for start in range(0, len(entries), _ENTRY_BYTES):
+            tag, offset = entries[start : start + _TAG_BYTES], entries[start + _TAG_BYTES : start + _ENTRY_BYTES]
+            name = self._names.get(tag)
             if name is not None:
-                offsets[name] = int.from_bytes(raw[start + _TAG_BYTES : start + _ENTRY_BYTES], "big")
+                offsets[name] = int.from_bytes(offset, "big")
         return offsets
 
 
-def _header(room: str) -> bytes:
-    return bytes((_VERSION,)) + _checksum(room)
+def _header(room: str, entries: bytes) -> bytes:
+    return bytes((_VERSION,)) + _checksum(room.encode() + entries)
 
 
-def _checksum(text: str) -> bytes:
-    return crc32(text.encode()).to_bytes(4, "big")
+def _checksum(data: bytes) -> bytes:
+    return crc32(data).to_bytes(4, "big")

@@ -37,4 +37,6 @@ class TokenBucket:
 
     def retry_after_ms(self, now: float) -> int:
         """Wait after which `take` succeeds if none comes between; 0 when it would now."""
-        return max(0, ceil((self._full_at - now - self._tolerance) * 1000))
+        wait_s = self._full_at - now - self._tolerance
+        # A microsecond more, so that rounding never refuses a client that waited as told.
+        return ceil((wait_s + 1e-6) * 1000) if wait_s > 0 else 0
