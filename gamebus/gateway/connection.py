@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the opening handshake."""
         # uvloop's transports are no subclasses of asyncio's.
-        self._transport = transport = cast(asyncio.Transport, transport)
+        self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
         if option is not None:
