@@ -28,12 +28,16 @@ def _group() -> None:
 
 @app.command()
 def run(
-    url: Annotated[str, typer.Option(help="Websocket address of the gateway.")] = "ws://127.0.0.1:8080/v1",
+    url: Annotated[str, typer.Option(help="Websocket address of the gateway.")] = "ws://127.0.0.1:8000/v1",
     players: Annotated[int, typer.Option(min=1)] = 20,
     rooms: Annotated[int, typer.Option(min=1)] = 2,
     seconds: Annotated[float, typer.Option(min=0)] = 60.0,
     rate_hz: Annotated[float, typer.Option(help="Positions a second of each player.")] = 20.0,
     seed: Annotated[int, typer.Option(help="The same seed, the same game.")] = 1,
+    room_prefix: Annotated[str, typer.Option(help="Rooms are PREFIX-1, PREFIX-2, ...")] = "arena",
+    player_prefix: Annotated[
+        str, typer.Option(help="Players are PREFIX-1, ...; the game server PREFIX-server.")
+    ] = "bot",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
     token_secret: Annotated[
         str,
@@ -47,7 +51,16 @@ def run(
     """
     try:
         config = BotsConfig(
-            url, token_secret, players=players, rooms=rooms, seconds=seconds, rate_hz=rate_hz, seed=seed, combat=combat
+            url,
+            token_secret,
+            players=players,
+            rooms=rooms,
+            seconds=seconds,
+            rate_hz=rate_hz,
+            seed=seed,
+            room_prefix=room_prefix,
+            player_prefix=player_prefix,
+            combat=combat,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

@@ -1,6 +1,6 @@
 """Python client of gamebus, the event bus behind a real-time multiplayer game.
 
-async with GameClient("ws://127.0.0.1:8080/v1", token) as game:
+async with GameClient("ws://127.0.0.1:8000/v1", token) as game:
     await game.join("arena-1")
     game.move("arena-1", 1.0, 0.0, 2.0)
     await game.chat("arena-1", "hello")

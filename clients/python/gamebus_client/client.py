@@ -24,7 +24,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from gamebus_client import payloads
-from gamebus_client.codec import CODECS, Codec, TokenAccepted
+from gamebus_client.codec import CODECS, Codec
 from gamebus_client.exceptions import GameClientError
 from gamebus_client.messages import Ack, Closed, Joined, Message
 from gamebus_client.payloads import Vector
@@ -40,7 +40,7 @@ _PUBLISH_TIMEOUT_S: Final = 30.0
 class GameClient:
     """A connection to a gateway that comes back by itself.
 
-        async with GameClient("ws://127.0.0.1:8080", token) as game:
+        async with GameClient("ws://127.0.0.1:8000", token) as game:
             await game.join("arena-1")
             async for message in game:
                 ...
@@ -280,18 +280,13 @@ class GameClient:
     async def refresh_token(self, token: str, *, timeout_s: float = _REQUEST_TIMEOUT_S) -> int:
         """Refresh the token on the open connection; its expiry in Unix milliseconds.
 
-        A client that was made with a string also says hello with this token from then on.
+        A client that was made with a token function does this by itself. A client that was made with a string also says hello with this token from then on.
 
         Raises:
             RequestRefused: the token is bad; the old one stands.
             ConnectionLost, RequestTimedOut, Disconnected: no answer.
         """
-        self._session.check_open()
-        accepted: TokenAccepted = await self._session.request(
-            ("token", ""), lambda: self._protocol.refresh(token), timeout_s
-        )
-        self._session.tokens.replace(token)
-        return accepted.expires_ms
+        return await self._session.refresh(token, timeout_s)
 
     # Receiving
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from random import Random
@@ -29,6 +30,13 @@ from gamebus_client.tokens import TokenSource
 from gamebus_client.waiters import Key, Waiters
 
 VERSION: Final = "gamebus-client/0.1.0 (python)"
+
+_REFRESH_AT: Final = 0.8
+"""Part of a token's life after which the next one is asked for."""
+
+_REFRESH_TIMEOUT_S: Final = 10.0
+
+_log = logging.getLogger(__name__)
 
 _OUTCOMES: Final[dict[type[PublishError], str]] = {
     PublishRejected: "rejected",
@@ -69,6 +77,13 @@ class Session:
         self._task: asyncio.Task[None] | None = None
         self._counts: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        # What the handler or the token function raised.
+        self._failure: Exception | None = None
+        # Loop time at which the token should be refreshed; None: nothing is known or to be done.
+        self._refresh_at: float | None = None
+        self._refresh_changed = asyncio.Event()
+        # Gateway's clock minus the loop's.
+        self._server_ahead_ms = 0.0
         self.name: str | None = None
         self.player: str | None = None
         self.closed: Closed | None = None
@@ -109,23 +124,27 @@ class Session:
     async def stop(self) -> Exception | None:
         """Close; what the handler or the token function raised, if that was the end of it."""
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait((self._task,))
-        failure = None if self._task.cancelled() else self._task.exception()
-        return failure if isinstance(failure, Exception) else None
+        if self.closed is None:
+            self._task.cancel()
+        # Its exceptions are in `_failure`.
+        await asyncio.gather(self._task, return_exceptions=True)
+        return self._failure
 
     async def _run(self, link: Link) -> None:
         closed = Closed(1000, "closed by this client")
-        failure: Exception | None = None
+        refused: HandshakeRefused | None = None
+        refreshing = asyncio.create_task(self._keep_token_fresh())
         try:
             closed = await link.run()
         except HandshakeRefused as error:
-            closed, failure = Closed(1006, str(error)), error
-        except Exception as error:
-            closed, failure = Closed(1000, f"{type(error).__name__}: {error}"), error
-            raise
+            closed, refused = Closed(1006, str(error)), error
+        # Of the program's own functions; raised at the end of its `async with` block.
+        except Exception as error:  # noqa: BLE001
+            closed, self._failure = Closed(1000, f"{type(error).__name__}: {error}"), error
         finally:
-            self._finish(closed, failure)
+            refreshing.cancel()
+            self._finish(closed, refused or self._failure)
+            await asyncio.wait((refreshing,))
 
     def _finish(self, closed: Closed, failure: Exception | None) -> None:
         self.closed = closed
@@ -134,7 +153,7 @@ class Session:
         ended = Disconnected(closed.code, closed.reason)
         self._waiters.reject(("open", ""), failure or ended)
         self._waiters.reject_all(ended)
-        if self._handler is None or failure is None:
+        if self._handler is None or self._failure is None:
             self._deliver(closed, force=True)
         self.inbox.close()
 
@@ -194,6 +213,34 @@ class Session:
         self._counts["acked"] += 1
         return ack
 
+    async def refresh(self, token: str, timeout_s: float) -> int:
+        """Refresh the token on the open connection; its expiry."""
+        self.check_open()
+        accepted: TokenAccepted = await self.request(("token", ""), lambda: self.protocol.refresh(token), timeout_s)
+        self.tokens.replace(token)
+        return accepted.expires_ms
+
+    async def _keep_token_fresh(self) -> None:
+        while True:
+            self._refresh_changed.clear()
+            try:
+                async with asyncio.timeout_at(self._refresh_at):
+                    await self._refresh_changed.wait()
+            except TimeoutError:
+                self._refresh_at = None
+                try:
+                    await self.refresh(await self.tokens.get(), _REFRESH_TIMEOUT_S)
+                # The token expires with 4010, and the reconnect asks the function again: there its exception counts.
+                except Exception as error:  # noqa: BLE001
+                    _log.warning("token not refreshed: %s", error)
+
+    def _plan_refresh(self, expires_ms: int) -> None:
+        if self.tokens.renewable:
+            now = asyncio.get_running_loop().time()
+            left_s = (expires_ms - self._server_ahead_ms) / 1000 - now
+            self._refresh_at = now + max(1.0, left_s * _REFRESH_AT)
+            self._refresh_changed.set()
+
     # Realtime
 
     def send(self, room: str, event_type: str, data: Any, player: str | None) -> bool:
@@ -240,6 +287,7 @@ class Session:
             case Pong():
                 self._waiters.resolve(("ping", notice.t), notice)
             case TokenAccepted():
+                self._plan_refresh(notice.expires_ms)
                 self._waiters.resolve(("token", ""), notice)
             case Refused():
                 self._refused(notice.error)
@@ -256,6 +304,9 @@ class Session:
         assert self._link is not None
         self._link.opened()
         self.name, self.player = welcome.session, welcome.player
+        self._server_ahead_ms = welcome.server_ms - asyncio.get_running_loop().time() * 1000
+        if welcome.expires_ms is not None:
+            self._plan_refresh(welcome.expires_ms)
         self._counts["connections"] += 1
         if self._counts["connections"] == 1:
             self._waiters.resolve(("open", ""), None)
@@ -278,7 +329,12 @@ class Session:
 
     def _deliver(self, message: Message, *, force: bool = False) -> None:
         if self._handler is not None:
-            self._handler(message)
+            try:
+                self._handler(message)
+            except Exception as error:
+                # Kept here too, since a cancellation while the socket closes would take its place.
+                self._failure = error
+                raise
         elif not self.inbox.put(message, force=force):
             raise InboxFull(f"{len(self.inbox)} messages wait to be taken: iterate over the client")
 

@@ -241,3 +241,20 @@ class TestToken:
                 await game.refresh_token("bad")
             assert await game.refresh_token("good") == SERVER_MS + 1000
             assert (await next_of(game, Closed)).code == 4010
+
+    async def test_a_token_function_is_asked_before_the_token_expires(self) -> None:
+        """A long session needs no reconnect for its token."""
+        refreshed = asyncio.Event()
+        tokens = iter(["first", "second", "third"])
+
+        async def script(peer: Peer) -> None:
+            # Refreshed after four fifths of its life, but not more often than once a second.
+            assert (await peer.welcome(expires_ms=SERVER_MS + 100))[1] == "first"
+            assert await peer.recv() == ["token", "second"]
+            await peer.send("token", SERVER_MS + 3_600_000)
+            refreshed.set()
+            await until_closed(peer)
+
+        async with ScriptedGateway(script) as gateway, client(gateway, lambda: next(tokens)):
+            await refreshed.wait()
+        assert next(tokens) == "third"
