@@ -1,0 +1,203 @@
+"""Dead letters: records of at-least-once topics that their handler cannot process, kept with the reason.
+
+A dead letter is a record of the dead-letter topic: the value of the source record as it was, and headers that say where it came
+from, which event it is and what was wrong. A replay publishes that value to its source topic again, so the event keeps its id,
+and then writes a marker beside the dead letter: a durable note that names it, because records of Kafka cannot be changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gamebus.delivery.durable_publisher import MAX_RECORD_BYTES, DurablePublisher
+from gamebus.delivery.partition_work import KafkaRecord
+from gamebus.delivery.tail import Tail
+from gamebus.delivery.topics import partition_counts
+from gamebus.errors import DeliveryError, RecordError
+from gamebus.record import decode_durable
+
+_log = structlog.get_logger(__name__)
+
+_TOPIC: Final = "gamebus.topic"
+_PARTITION: Final = "gamebus.partition"
+_OFFSET: Final = "gamebus.offset"
+_KEY: Final = "gamebus.key"
+_ERROR: Final = "gamebus.error"
+_EVENT: Final = "gamebus.event"
+_TRUNCATED: Final = "gamebus.truncated"
+_REPLAYED: Final = "gamebus.replayed"
+
+_MAX_ERROR_CHARACTERS: Final = 1_000
+# Values of gamebus are at most 64 KB; a larger one was written by something else and is kept as far as a record goes.
+_MAX_VALUE_BYTES: Final = MAX_RECORD_BYTES - 65_536
+_RETRY_S: Final = (0.1, 0.5, 1.0, 5.0)
+_SINCE_EVER_MS: Final = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead letter as it stands in its topic.
+
+    Attributes:
+        partition, offset: of the dead letter itself; together they are its name.
+        dead_ms: when it was written.
+        event: `publisher/id`, or None when the value is not a record.
+        truncated: the value is the beginning of a larger one and cannot be replayed.
+        replayed_ms: when it was last replayed, or None.
+    """
+
+    partition: int
+    offset: int
+    dead_ms: int
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    event: str | None
+    error: str
+    key: bytes
+    value: bytes
+    truncated: bool
+    replayed_ms: int | None
+
+    @property
+    def name(self) -> str:
+        """`partition/offset`, as the command line takes it."""
+        return f"{self.partition}/{self.offset}"
+
+
+class DeadLetters:
+    """Writes dead letters.
+
+    Args:
+        publisher: a publisher whose topics include `topic`.
+        topic: the dead-letter topic of the catalog.
+    """
+
+    def __init__(self, publisher: DurablePublisher, topic: str) -> None:
+        self._publisher = publisher
+        self._topic = topic
+
+    async def write(self, record: KafkaRecord, error: Exception) -> None:
+        """Write a dead letter; returns when all in-sync replicas have it, however long that takes.
+
+        It may be written more than once: after an unknown outcome it is written again.
+        """
+        value = record.value or b""
+        headers = [
+            (_TOPIC, record.topic.encode()),
+            (_PARTITION, str(record.partition).encode()),
+            (_OFFSET, str(record.offset).encode()),
+            (_KEY, record.key or b""),
+            (_ERROR, f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARACTERS].encode(errors="replace")),
+        ]
+        event = _event(value)
+        if event is not None:
+            headers.append((_EVENT, event.encode()))
+        if len(value) > _MAX_VALUE_BYTES:
+            headers.append((_TRUNCATED, str(len(value)).encode()))
+            value = value[:_MAX_VALUE_BYTES]
+        failures = 0
+        while True:
+            try:
+                await self._publisher.publish(self._topic, _letter_key(record.topic, record.partition), value, headers)
+            except DeliveryError as failure:
+                _log.warning("dead_letter.delayed", topic=record.topic, offset=record.offset, error=str(failure))
+                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                failures += 1
+            else:
+                _log.error(
+                    "record.dead_lettered",
+                    topic=record.topic,
+                    partition=record.partition,
+                    offset=record.offset,
+                    event_id=event,
+                    error=str(error),
+                )
+                return
+
+
+async def read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadLetter]:
+    """All dead letters that the topic keeps, oldest first, each with its last replay.
+
+    Raises:
+        TopicError: the topic does not exist.
+        ConfigurationError: no broker answers.
+    """
+    letters: dict[tuple[int, int], KafkaRecord] = {}
+    replays: dict[tuple[int, int], int] = {}
+
+    def on_records(_: str, partition: int, records: Sequence[KafkaRecord]) -> None:
+        for record in records:
+            replayed = dict(record.headers).get(_REPLAYED)
+            if replayed is None:
+                letters[partition, record.offset] = record
+            else:
+                replays[partition, int(replayed)] = record.timestamp
+
+    counts = await partition_counts(bootstrap_servers, [topic])
+    tail = Tail(
+        bootstrap_servers=bootstrap_servers, partitions=counts, on_records=on_records, start_back_ms=_SINCE_EVER_MS
+    )
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(tail.run())
+        await tail.caught_up.wait()
+        reading.cancel()
+    found = [_letter(record, replays.get(name)) for name, record in letters.items()]
+    return sorted(found, key=lambda letter: (letter.dead_ms, letter.partition, letter.offset))
+
+
+async def replay(publisher: DurablePublisher, topic: str, letter: DeadLetter, *, force: bool = False) -> None:
+    """Publish the event of a dead letter to its source topic again, and mark the letter replayed.
+
+    After a crash in between the letter is unmarked and may be replayed again: the event keeps its id, so its effect does not
+    happen twice.
+
+    Raises:
+        DeliveryError: it was replayed before and `force` is not given, it cannot be replayed, or publishing did not end with
+            an acknowledgement; the letter stays unmarked.
+    """
+    if letter.replayed_ms is not None and not force:
+        raise DeliveryError(f"dead letter {letter.name} was replayed before; --force does it again")
+    if letter.truncated:
+        raise DeliveryError(f"dead letter {letter.name} holds only a part of its record")
+    await publisher.publish(letter.source_topic, letter.key, letter.value)
+    marker = [(_REPLAYED, str(letter.offset).encode())]
+    key = _letter_key(letter.source_topic, letter.source_partition)
+    await publisher.publish(topic, key, f"replayed {letter.name} at {int(time.time() * 1000)}".encode(), marker)
+
+
+def _letter_key(topic: str, partition: int) -> bytes:
+    # Letters of one source partition stay in order, and a marker lands in the partition of its letter.
+    return f"{topic}/{partition}".encode()
+
+
+def _letter(record: KafkaRecord, replayed_ms: int | None) -> DeadLetter:
+    headers = dict(record.headers)
+    event = headers.get(_EVENT)
+    return DeadLetter(
+        partition=record.partition,
+        offset=record.offset,
+        dead_ms=record.timestamp,
+        source_topic=headers.get(_TOPIC, b"").decode(errors="replace"),
+        source_partition=int(headers.get(_PARTITION, b"-1")),
+        source_offset=int(headers.get(_OFFSET, b"-1")),
+        event=None if event is None else event.decode(errors="replace"),
+        error=headers.get(_ERROR, b"").decode(errors="replace"),
+        key=headers.get(_KEY, b""),
+        value=record.value or b"",
+        truncated=_TRUNCATED in headers,
+        replayed_ms=replayed_ms,
+    )
+
+
+def _event(value: bytes) -> str | None:
+    try:
+        return decode_durable(value).identity
+    except RecordError:
+        return None
