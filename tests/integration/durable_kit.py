@@ -1,0 +1,182 @@
+"""What the tests of durable delivery share: small catalogs, running publishers and consumers, a store of marks in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from gamebus.catalog import Catalog, parse_catalog, with_partitions
+from gamebus.delivery.dead_letters import DeadLetters
+from gamebus.delivery.durable_consumer import DurableConsumer, SourcedRecord
+from gamebus.delivery.durable_publisher import DurablePublisher
+from gamebus.delivery.partition_work import KafkaRecord
+from gamebus.delivery.topics import create_topics
+from gamebus.record import DurableRecord, encode_durable
+from gamebus.settings import ConsumerSettings, DurableProducerSettings
+
+WAIT_S = 60.0
+"""How long anything may take before a test gives up; no assertion is about time."""
+
+
+def chat_catalog(topic_prefix: str, *, partitions: int = 3) -> Catalog:
+    """A catalog of two topics, so that a test creates no more than it needs: chat and dead letters."""
+    catalog = with_partitions(parse_catalog(topic_prefix=topic_prefix), partitions)
+    wanted = (chat_topic(catalog), catalog.dead_letter_topic)
+    return replace(
+        catalog,
+        types=MappingProxyType({"chat": catalog.types["chat"]}),
+        topics=MappingProxyType({name: catalog.topics[name] for name in wanted}),
+    )
+
+
+def chat_topic(catalog: Catalog) -> str:
+    return catalog.types["chat"].topic
+
+
+def chat(room: str, id_: str) -> bytes:
+    """The value of a chat record."""
+    return encode_durable(DurableRecord("chat", room, "ann", 5, "ann", id_, {"text": "hi"}))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another task brings about and nothing signals."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - statistics have no events
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def publishing(bootstrap_servers: str, topics: Iterable[str], **settings: Any) -> AsyncIterator[DurablePublisher]:
+    """A running publisher."""
+    publisher = DurablePublisher(
+        bootstrap_servers=bootstrap_servers, settings=DurableProducerSettings(**settings), topics=topics
+    )
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.stop(deadline_s=1.0)
+
+
+async def created(bootstrap_servers: str, topic_prefix: str, *, partitions: int = 3) -> Catalog:
+    """A catalog whose topics exist."""
+    catalog = chat_catalog(topic_prefix, partitions=partitions)
+    await create_topics(bootstrap_servers, catalog)
+    return catalog
+
+
+async def deleted(bootstrap_servers: str, topic: str) -> None:
+    """Delete a topic; returns when no broker lists it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    await admin.delete_topics([topic])
+    async with asyncio.timeout(WAIT_S):
+        while topic in await admin.list_topics():  # noqa: ASYNC110 - Kafka has no event for it
+            await asyncio.sleep(0.05)
+    await admin.close()
+
+
+async def read_all(bootstrap_servers: str, topic: str) -> dict[int, list[KafkaRecord]]:
+    """Everything in a topic, by partition, as any Kafka client sees it."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        await consumer.topics()
+        cluster = await consumer._client.fetch_all_metadata()
+        partitions = [TopicPartition(topic, index) for index in sorted(cluster.partitions_for_topic(topic))]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        found: dict[int, list[KafkaRecord]] = {tp.partition: [] for tp in partitions}
+        async with asyncio.timeout(WAIT_S):
+            while any(len(found[tp.partition]) < ends[tp] for tp in partitions):
+                for tp, records in (await consumer.getmany(timeout_ms=200)).items():
+                    found[tp.partition] += records
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def committed(bootstrap_servers: str, group_id: str, topic: str) -> dict[int, int]:
+    """Committed offsets of a group, by partition, as the broker has them."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(group_id)
+        return {tp.partition: found.offset for tp, found in offsets.items() if tp.topic == topic and found.offset >= 0}
+    finally:
+        await admin.close()
+
+
+class Marks:
+    """A store of marks that lives as long as its test; moves marks by compare-and-set, as the one in Redis does."""
+
+    def __init__(self) -> None:
+        self.marks: dict[tuple[str, int], int] = {}
+        self._seen: dict[tuple[str, int], int | None] = {}
+
+    async def load(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
+        found = {partition: self.marks.get(partition) for partition in partitions}
+        self._seen.update(found)
+        return found
+
+    async def advance(self, marks: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int | None]:
+        before = {partition: self.marks.get(partition) for partition in marks}
+        for partition, mark in marks.items():
+            if (before[partition] or 0) >= (self._seen.get(partition) or 0):
+                self.marks[partition] = self._seen[partition] = mark
+        return before
+
+
+class Collector:
+    """A handler that remembers what it was given; `before` runs ahead of each call and may raise."""
+
+    def __init__(self, before: Callable[[str, Sequence[SourcedRecord]], Awaitable[None]] | None = None) -> None:
+        self._before = before
+        self.handled: list[SourcedRecord] = []
+
+    async def handle(self, room: str, records: Sequence[SourcedRecord]) -> None:
+        if self._before is not None:
+            await self._before(room, records)
+        self.handled += records
+
+    @property
+    def ids(self) -> list[str]:
+        return [record.record.id for record in self.handled]
+
+
+@asynccontextmanager
+async def consuming(
+    bootstrap_servers: str,
+    catalog: Catalog,
+    handler: Collector,
+    publisher: DurablePublisher,
+    marks: Marks,
+    *,
+    group_id: str,
+    **settings: Any,
+) -> AsyncIterator[DurableConsumer]:
+    """A running member of a group; stopped in order at the end."""
+    consumer = DurableConsumer(
+        bootstrap_servers=bootstrap_servers,
+        group_id=group_id,
+        topics=[chat_topic(catalog)],
+        handler=handler,
+        dead_letters=DeadLetters(publisher, catalog.dead_letter_topic),
+        marks=marks,
+        settings=ConsumerSettings(**settings),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(consumer.run())
+        async with asyncio.timeout(WAIT_S):
+            await consumer.ready.wait()
+        try:
+            yield consumer
+        finally:
+            consumer.stop()
