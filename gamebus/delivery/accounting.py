@@ -22,6 +22,8 @@ from gamebus.delivery.reports import Report, StreamReport
 from gamebus.delivery.stream_ledger import Account, Stream, StreamLedger
 from gamebus.record import RealtimeRecord
 
+__all__ = ["GRACE_S", "MAX_METADATA_BYTES", "MEMORY_MS", "SILENT_S", "PartitionLedger", "StreamLedger"]
+
 MAX_METADATA_BYTES: Final = 4_000
 """Kafka's offset.metadata.max.bytes is 4,096 by default."""
 
@@ -127,6 +129,12 @@ class PartitionLedger:
         """What is in doubt was dropped, because its commit failed or nobody knows whether it did."""
         for stream in self._doubted:
             stream.not_processed(stream.failed)
+        self._doubted.clear()
+
+    def crashed(self) -> None:
+        """What is in doubt was committed, and its handler failed."""
+        for stream in self._doubted:
+            stream.not_processed(stream.crashed)
         self._doubted.clear()
 
     def jumped(self) -> None:

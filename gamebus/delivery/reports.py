@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -24,6 +24,7 @@ from gamebus.errors import DeliveryError, RecordError
 
 VERSION: Final = 1
 INTERVAL_S: Final = 1.0
+MAX_BOOTS: Final = 4_096
 
 _RETRY_S: Final = 0.1
 
@@ -153,6 +154,31 @@ class Reporter:
             return False
         self.sent += 1
         return True
+
+
+class LatestReports:
+    """The last report of every boot, at most :data:`MAX_BOOTS`: past it the boot that was silent for longest is forgotten."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, Report] = {}
+        self.invalid = 0
+
+    def __iter__(self) -> Iterator[Report]:
+        return iter(self._reports.values())
+
+    def take(self, value: bytes | None) -> Report | None:
+        """Decode and remember a report; None when it is none."""
+        try:
+            report = decode_report(value)
+        except RecordError as error:
+            self.invalid += 1
+            log.warning("report.invalid", error=str(error))
+            return None
+        self._reports.pop(report.boot, None)
+        self._reports[report.boot] = report
+        if len(self._reports) > MAX_BOOTS:
+            del self._reports[next(iter(self._reports))]
+        return report
 
 
 def _now_ms() -> int:
