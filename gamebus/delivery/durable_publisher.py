@@ -234,11 +234,12 @@ class DurablePublisher:
         """Send the records of one partition, a batch at a time."""
         lane, linger_s = partition.lane, self._settings.linger_ms / 1000
         while True:
-            if not lane.queue:
+            while not lane.queue:
                 partition.filled.clear()
                 await partition.filled.wait()
-                if linger_s:
-                    await asyncio.sleep(linger_s)
+            if linger_s:
+                accepted_at = lane.queue[0].deadline - self._delivery_timeout_s
+                await asyncio.sleep(accepted_at + linger_s - self._loop.time())
             producer = await self._producer_for(partition)
             entries = self._outbox.take(
                 lane,
