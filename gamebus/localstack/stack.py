@@ -105,7 +105,8 @@ class Stack:
             StackError: something is missing on this machine, or a server does not start; what this call started is stopped.
         """
         self._foreground = foreground
-        with self._locked(), PortReservations() as ports:
+        self._refuse_foreign_folder()
+        with file_lock(self.folder / _LOCK), PortReservations() as ports:
             state = self._with_ports(self._claim(), ports)
             self._save(state)
             processes = self._wanted(state)
@@ -142,7 +143,7 @@ class Stack:
         """Stop everything, brokers first, and return how many servers ran."""
         if self._state() is None:
             return 0
-        with self._locked():
+        with file_lock(self.folder / _LOCK):
             return self._stop()
 
     def wipe(self) -> None:
@@ -155,7 +156,7 @@ class Stack:
             return
         if self._state() is None:
             raise StackError(f"{self.folder} is not the folder of a stack (no {_STATE} in it): nothing was removed")
-        with self._locked():
+        with file_lock(self.folder / _LOCK):
             self._stop()
             # Moved away first: an `up` that waits for the lock then finds no folder, and not half of one.
             wiped = self.folder.with_name(f".{self.folder.name}.wiped")
@@ -163,11 +164,6 @@ class Stack:
                 shutil.rmtree(wiped)
             self.folder.rename(wiped)
             shutil.rmtree(wiped)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with file_lock(self.folder / _LOCK):
-            yield
 
     def _state(self) -> _State | None:
         try:
@@ -182,16 +178,17 @@ class Stack:
         draft.write_text(json.dumps(asdict(state), indent=2), encoding="utf-8")
         draft.replace(self.folder / _STATE)
 
+    def _refuse_foreign_folder(self) -> None:
+        """A stack moves into an empty folder only, so that `wipe` can only ever remove what a stack made."""
+        if self._state() is not None or not self.folder.exists():
+            return
+        foreign = [path.name for path in self.folder.iterdir() if not any(map(path.match, _MAY_EXIST))]
+        if foreign:
+            raise StackError(f"{self.folder} holds other files ({min(foreign)}); name an empty or a new folder")
+
     def _claim(self) -> _State:
-        """The folder's state; a new one in a folder that is empty, so that `wipe` can only ever remove what a stack made."""
-        state = self._state()
-        if state is None:
-            foreign = [
-                path.name for path in self.folder.iterdir() if not any(path.match(pattern) for pattern in _MAY_EXIST)
-            ]
-            if foreign:
-                raise StackError(f"{self.folder} holds other files ({min(foreign)}); name an empty or a new folder")
-            state = _State(cluster_id=new_cluster_id(), brokers=0, ports={})
+        """The folder's state, with the number of brokers that is wanted now."""
+        state = self._state() or _State(cluster_id=new_cluster_id(), brokers=0, ports={})
         if self._external_kafka is not None:
             return state
         brokers = self._brokers or state.brokers or 1
@@ -203,7 +200,7 @@ class Stack:
         return replace(state, brokers=brokers)
 
     def _with_ports(self, state: _State, ports: PortReservations) -> _State:
-        """The state with a port for everything: those of the last time where they are free, else the usual ones, else others.
+        """The state with a port for everything: that of the last time, at first the usual one; where it is taken, another.
 
         Brokers know each other's ports, so while one of them runs all keep theirs.
         """
@@ -211,7 +208,8 @@ class Stack:
         chosen = dict(state.ports)
         usual: dict[str, int] = {}
         if self._external_kafka is None and not any(name.startswith("kafka") for name in running):
-            for node_id, port in zip(range(1, state.brokers + 1), self._kafka_ports, strict=False):
+            for node_id in range(1, state.brokers + 1):
+                port = self._kafka_ports[node_id - 1] if node_id <= len(self._kafka_ports) else 0
                 usual |= {f"kafka-{node_id}": port, f"kafka-{node_id}-controller": port and port + 1}
         if self._external_redis is None and "redis" not in running:
             usual["redis"] = self._redis_port
@@ -280,18 +278,22 @@ def _start(processes: Sequence[ServerProcess]) -> None:
         process.start()
         process.wait_ready()
 
+    with (
+        # For a server that was only being prepared when the first one failed.
+        _stopped_on_failure(processes),
+        ThreadPoolExecutor(max_workers=len(processes)) as pool,
+        # At once: the others would wait for a cluster that cannot come up.
+        _stopped_on_failure(processes),
+    ):
+        for started in as_completed([pool.submit(start, process) for process in processes]):
+            started.result()
+
+
+@contextmanager
+def _stopped_on_failure(processes: Sequence[ServerProcess]) -> Iterator[None]:
     try:
-        with ThreadPoolExecutor(max_workers=len(processes)) as pool:
-            for started in as_completed([pool.submit(start, process) for process in processes]):
-                if (error := started.exception()) is not None:
-                    # Stopped here already: the others would wait for a cluster that cannot come up.
-                    _stop_all(processes)
-                    raise error
+        yield
     except BaseException:
-        _stop_all(processes)
+        for process in processes:
+            process.stop()
         raise
-
-
-def _stop_all(processes: Sequence[ServerProcess]) -> None:
-    for process in processes:
-        process.stop()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gamebus.localstack.kafka import Broker, Cluster, new_cluster_id
+from gamebus.localstack.kafka import Broker, Cluster, _java_properties, new_cluster_id
 
 
 def cluster(brokers: int) -> Cluster:
@@ -48,6 +48,14 @@ class TestProperties:
             assert own["listeners"].split(",")[0] == own["advertised.listeners"]
             assert f"{own['node.id']}@127.0.0.1:{broker.controller_port}" in own["controller.quorum.voters"].split(",")
         assert len({own["controller.quorum.voters"] for own in settings}) == 1
+
+
+class TestJavaProperties:
+    def test_a_folder_may_have_any_name(self) -> None:
+        """Java reads properties as Latin-1 with escapes; a home folder need not be in English."""
+        assert _java_properties({"log.dirs": "/home/jos\u00e9/\u65e5\u672c/a\\b"}) == (
+            b"log.dirs=/home/jos\xe9/\\u65e5\\u672c/a\\\\b\n"
+        )
 
 
 class TestNewClusterId:

@@ -34,6 +34,8 @@ class TestUp:
         with pytest.raises(StackError, match=r"holds other files \(thesis.tex\)"):
             external(tmp_path).up()
 
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
     def test_accepts_a_folder_that_holds_the_secret(self, tmp_path: Path) -> None:
         """A development run keeps its secret in the folder before the servers start."""
         (tmp_path / "secret").touch()
