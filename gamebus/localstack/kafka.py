@@ -170,7 +170,8 @@ def _prepare(broker: Broker, cluster: Cluster, *, folder: Path, leave_classes: P
     if not (data / "meta.properties").exists():
         _format(program, cluster.id, settings)
     if leave_classes is not None:
-        program.append(f"-XX:ArchiveClassesAtExit={leave_classes}")
+        # Without the optimizing compiler, which does not change the classes.
+        program += [f"-XX:ArchiveClassesAtExit={leave_classes}", "-XX:TieredStopAtLevel=1"]
     # Three brokers share the machine: less heap each, and a collector that starts no threads.
     memory = ["-Xms256m", "-Xmx512m"] if len(cluster.brokers) == 1 else ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC"]
     return [

@@ -147,16 +147,20 @@ class Stack:
             return self._stop()
 
     def wipe(self) -> None:
-        """`down`, and remove the folder with all data; nothing happens when there is no folder.
+        """Stop everything and remove the folder with all data; nothing happens when there is no folder.
 
         Raises:
             StackError: the folder is not a stack's.
         """
         if not self.folder.exists():
             return
-        if self._state() is None:
+        state = self._state()
+        if state is None:
             raise StackError(f"{self.folder} is not the folder of a stack (no {_STATE} in it): nothing was removed")
         with file_lock(self.folder / _LOCK):
+            for process in self._processes(state).values():
+                # Nothing needs to end in order: the data goes too.
+                process.kill()
             self._stop()
             # Moved away first: an `up` that waits for the lock then finds no folder, and not half of one.
             wiped = self.folder.with_name(f".{self.folder.name}.wiped")
