@@ -12,8 +12,9 @@ effect once. Three things make it so:
   copy (:mod:`gamebus.state.marks`), and what was lost is applied again.
 
 The offsets are ranges because a processor that is running while Redis goes back in time hands over newer events before it
-notices: the ranges then have a gap where the lost events are, and the rebuild fills it. The number of ranges is bounded
-(:data:`MAX_RANGES`, the lowest gap closes first), so this holds for as many such accidents during one rebuild.
+notices: the ranges then have a gap where the lost events are, and the rebuild fills it. A processor that goes on where it
+stopped leaves no gap, so a room has one range, and one more for each change of owner and each such accident. Their number is
+bounded (:data:`MAX_RANGES`); past it the lowest gap closes, which the reader has passed, because Kafka is read upwards.
 
 Not guaranteed: an event whose identity is sent again more than an hour of record time (or :data:`MAX_IDENTITIES` events of its
 room and topic) later is a new event. A room without any durable event for :data:`ROOM_TTL_MS` is forgotten whole.
@@ -44,8 +45,10 @@ MAX_IDENTITIES: Final = 200_000
 MAX_RANGES: Final = 16
 """Bound of the applied ranges of one room and topic partition."""
 
-_MAX_CALL: Final = 500
 # Redis serves nobody else while a script runs: 500 events are a few milliseconds.
+_MAX_CALL: Final = 500
+# Rooms of one partition of which this process remembers how far it came; a forgotten one costs a range.
+_MAX_REMEMBERED: Final = 10_000
 
 FEED: Final = "feed"
 CHAT: Final = "chat"
@@ -106,6 +109,8 @@ class EffectState:
         # Lua counts from 1.
         self._list_index = {kind: index for index, kind in enumerate(lengths, start=1)}
         self._lengths: bytes = msgpack.packb(list(lengths.values()))
+        # (topic, partition) -> room -> offset up to which this process has applied its events without a break.
+        self._reached: dict[tuple[str, int], dict[str, int]] = {}
 
     async def apply(self, room: str, topic: str, partition: int, effects: Sequence[Effect]) -> list[bool]:
         """Apply events of one room and topic partition, all that lie between the first and the last, in order of offset.
@@ -122,7 +127,12 @@ class EffectState:
             outcome += await self._apply(room, topic, partition, effects[start : start + _MAX_CALL])
         return outcome
 
+    def forget(self, topic: str, partition: int) -> None:
+        """Another process has had the partition: where this one stopped is no longer where its events go on."""
+        self._reached.pop((topic, partition), None)
+
     async def _apply(self, room: str, topic: str, partition: int, effects: Sequence[Effect]) -> list[bool]:
+        reached = self._reached.setdefault((topic, partition), {})
         list_index = self._list_index
         events = [
             (
@@ -142,10 +152,15 @@ class EffectState:
             WINDOW_MS,
             MAX_IDENTITIES,
             MAX_RANGES,
+            reached.get(room, ""),
             self._lengths,
             msgpack.packb(events, use_bin_type=False),
         )
         result: bytes = await self._connection.run(_APPLY, self._keys(room, topic), arguments)
+        reached.pop(room, None)
+        reached[room] = effects[-1].offset
+        if len(reached) > _MAX_REMEMBERED:
+            del reached[next(iter(reached))]
         return [flag == ord("1") for flag in result]
 
     def _keys(self, room: str, topic: str) -> list[str]:

@@ -13,7 +13,7 @@ failover is not noticed by its marks. See docs/redis.md for what to set against 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from gamebus.state.connection import Command, Connection, Value
@@ -23,18 +23,24 @@ _ADVANCE: Final = load_script("advance_marks")
 
 
 class MarkState:
-    """Marks in Redis, as one owner of partitions sees them: a `WatermarkStore` of the durable consumer."""
+    """Marks in Redis, as one owner of partitions sees them: a `WatermarkStore` of the durable consumer.
 
-    def __init__(self, connection: Connection) -> None:
+    A partition that is read from its beginning has no mark for callers (None) and the mark 0 in Redis, so that Redis being
+    emptied before the first advance is noticed like any other loss.
+
+    Args:
+        on_moved: called with topic and partition when a mark is found that this process has not left there: another one has
+            had the partition, or Redis went back in time.
+    """
+
+    def __init__(self, connection: Connection, *, on_moved: Callable[[str, int], None] | None = None) -> None:
         self._connection = connection
+        self._on_moved = on_moved
         # What Redis must still hold, at least: loaded or stored by this process.
-        self._seen: dict[tuple[str, int], int | None] = {}
+        self._seen: dict[tuple[str, int], int] = {}
 
     async def load(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
-        """Read the marks of partitions, at their assignment or after Redis went back; they are what is expected from now on.
-
-        A partition without a mark gets the mark 0 (read from the beginning), so that Redis being emptied before the first
-        advance is noticed like any other loss.
+        """Read the marks of partitions; they are what is expected from now on. None: read from the beginning.
 
         Raises:
             StateError: Redis could not answer.
@@ -49,15 +55,16 @@ class MarkState:
         for topic, numbers in topics.items():
             for _ in numbers:
                 next(answers)
-            marks |= {(topic, number): int(mark) for number, mark in zip(numbers, next(answers), strict=True)}
-        self._seen.update(marks)
+            for number, mark in zip(numbers, map(int, next(answers)), strict=True):
+                marks[topic, number] = mark or None
+                self._expect(topic, number, mark)
         return marks
 
     async def advance(self, marks: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int | None]:
         """Move marks forward and return what they were before.
 
-        A value lower than this process last loaded or stored, or None, means that Redis went back in time and the mark was not
-        moved (None: it is 0 now); it is what is expected from then on.
+        A value lower than this process last loaded or stored means that Redis went back in time and the mark was not moved;
+        it is what is expected from then on.
 
         Raises:
             StateError: Redis could not answer; call again.
@@ -67,23 +74,30 @@ class MarkState:
         for topic, numbers in topics.items():
             arguments: list[Value] = []
             for number in numbers:
-                expected = self._seen.get((topic, number))
-                arguments += (number, "" if expected is None else expected, marks[topic, number])
+                arguments += (number, self._seen.get((topic, number), 0), marks[topic, number])
             calls.append(([self._key(topic)], arguments))
         rows = await self._connection.run_many(_ADVANCE, calls)
-        before = {
-            (topic, number): None if mark is None else int(mark)
-            for (topic, numbers), row in zip(topics.items(), rows, strict=True)
-            for number, mark in zip(numbers, row, strict=True)
-        }
-        gone = [partition for partition, mark in before.items() if mark is None]
+        before: dict[tuple[str, int], int | None] = {}
+        gone = []
+        for (topic, numbers), row in zip(topics.items(), rows, strict=True):
+            for number, found in zip(numbers, row, strict=True):
+                partition, mark = (topic, number), int(found or 0)
+                expected = self._seen.get(partition, 0)
+                before[partition] = mark or None
+                self._expect(topic, number, mark)
+                if found is not None and mark >= expected:
+                    self._seen[partition] = max(mark, marks[partition])
+                elif found is None and expected:
+                    gone.append(partition)
+                # A caller who began without a mark cannot tell that it is gone: it stays so until he loads it.
         if gone:
             await self.load(gone)
-        for partition, mark in before.items():
-            if mark is not None:
-                expected = self._seen.get(partition) or 0
-                self._seen[partition] = mark if mark < expected else max(mark, marks[partition])
         return before
+
+    def _expect(self, topic: str, number: int, mark: int) -> None:
+        if self._seen.get((topic, number), mark) != mark and self._on_moved is not None:
+            self._on_moved(topic, number)
+        self._seen[topic, number] = mark
 
     def _key(self, topic: str) -> str:
         return self._connection.keys.shared("marks", topic)

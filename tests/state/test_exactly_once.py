@@ -38,15 +38,14 @@ class Processor:
 
     def __init__(self, connection: Connection, log: list[DurableRecord], partition: tuple[str, int]) -> None:
         self._effects = EffectState(connection, CATALOG)
-        self._connection = connection
+        self._marks = MarkState(connection, on_moved=self._effects.forget)
         self._log = log
         self._partition = partition
         self.committed = 0
         self.position = 0
-        self._done = 0
+        self.done = 0
 
     async def assign(self) -> None:
-        self._marks = MarkState(self._connection)
         mark = (await self._marks.load([self._partition]))[self._partition] or 0
         self.position = min(mark, self.committed)
         self._seen = mark
@@ -57,17 +56,23 @@ class Processor:
         for room in ROOMS:
             effects = [effect_of(record, offset) for offset, record in poll if record.room == room]
             await self._effects.apply(room, *self._partition, effects)
-        self._done = self.position + len(poll)
+        self.done = self.position + len(poll)
 
     async def record(self) -> None:
         """Move the mark and commit, or find that Redis went back."""
-        before = (await self._marks.advance({self._partition: self._done}))[self._partition]
-        if before is None or before < self._seen:
-            self._seen = self.position = before or 0
+        before = (await self._marks.advance({self._partition: self.done}))[self._partition] or 0
+        if before < self._seen:
+            self._seen = self.position = before
         else:
-            self._seen = max(before, self._done)
-            self.committed = max(self.committed, self._done)
-            self.position = self._done
+            self._seen = max(before, self.done)
+            self.committed = max(self.committed, self.done)
+            self.position = self.done
+
+    async def check(self) -> None:
+        """What an idle consumer does once a second."""
+        mark = (await self._marks.load([self._partition]))[self._partition] or 0
+        if mark < self._seen:
+            self._seen = self.position = mark
 
     @property
     def behind(self) -> bool:
@@ -144,6 +149,19 @@ class ExactlyOnce(RuleBasedStateMachine):
     def another_process_takes_over(self, partition: tuple[str, int]) -> None:
         self.run(self.processors[partition].assign())
 
+    @rule(partition=st.sampled_from([COMBAT, CHAT]))
+    def check_the_mark(self, partition: tuple[str, int]) -> None:
+        self.run(self.processors[partition].check())
+
+    @rule(partition=st.sampled_from([COMBAT, CHAT]), polls=st.lists(st.integers(1, 5), min_size=2, max_size=5))
+    def several_polls_before_the_mark(self, partition: tuple[str, int], polls: list[int]) -> None:
+        """Effects run ahead of the mark, which is written a few times a second."""
+        processor = self.processors[partition]
+        for count in polls:
+            self.run(processor.apply(count))
+            processor.position = processor.done
+        self.run(processor.record())
+
     @rule()
     def copy_redis(self) -> None:
         self.copies.append(self.run(self.dump()))
@@ -187,6 +205,7 @@ class ExactlyOnce(RuleBasedStateMachine):
                 before = (processor.position, processor.committed)
                 await processor.apply(7)
                 await processor.record()
+                await processor.check()
                 if not processor.behind and (processor.position, processor.committed) == before:
                     break
 

@@ -12,12 +12,12 @@ class TestMarks:
     async def test_marks_are_kept_for_the_next_owner(self, connection: Connection) -> None:
         """A partition that moves to another process brings its mark along."""
         marks = MarkState(connection)
-        assert await marks.load([A, B, C]) == {A: 0, B: 0, C: 0}
+        assert await marks.load([A, B, C]) == {A: None, B: None, C: None}
 
-        assert await marks.advance({A: 10, C: 5}) == {A: 0, C: 0}
+        assert await marks.advance({A: 10, C: 5}) == {A: None, C: None}
         assert await marks.advance({A: 12}) == {A: 10}
 
-        assert await MarkState(connection).load([A, B, C]) == {A: 12, B: 0, C: 5}
+        assert await MarkState(connection).load([A, B, C]) == {A: 12, B: None, C: 5}
 
     async def test_a_mark_never_moves_back_while_redis_is_what_it_was(self, connection: Connection) -> None:
         """A process that lost its partition without noticing cannot undo the mark of the new owner."""
@@ -51,17 +51,39 @@ class TestMarks:
 
         assert await marks.advance({A: 120}) == {A: None}
 
-        assert await MarkState(connection).load([A]) == {A: 0}
+        assert await MarkState(connection).load([A]) == {A: None}
 
     async def test_redis_that_was_emptied_before_the_first_advance_is_noticed(self, connection: Connection) -> None:
-        """The very first effects of a partition can be lost too."""
+        """The very first effects of a partition can be lost too: the mark must not move past them."""
         marks = MarkState(connection)
         await marks.load([A])
         await connection.execute("DEL", connection.keys.shared("marks", "combat"))
 
-        assert await marks.advance({A: 20}) == {A: None}
+        await marks.advance({A: 20})
+        await marks.advance({A: 30})
 
-        assert await MarkState(connection).load([A]) == {A: 0}
+        assert await marks.load([A]) == {A: None}
+        assert await marks.advance({A: 40}) == {A: None}
+        assert await marks.load([A]) == {A: 40}
+
+    async def test_a_mark_that_somebody_else_moved_is_told(self, connection: Connection) -> None:
+        """What a process remembers of a partition is worth nothing after another one has had it, or Redis went back."""
+        moved: list[tuple[str, int]] = []
+        marks = MarkState(connection, on_moved=lambda topic, partition: moved.append((topic, partition)))
+        await marks.load([A, B])
+        await marks.advance({A: 10, B: 10})
+        await marks.load([A, B])
+        assert moved == []
+
+        other = MarkState(connection)
+        await other.load([A])
+        await other.advance({A: 20})
+        await marks.load([A, B])
+        assert moved == [A]
+
+        await connection.execute("HSET", connection.keys.shared("marks", "combat"), 7, 3)
+        await marks.advance({B: 30})
+        assert moved == [A, B]
 
     async def test_the_rebuild_moves_the_mark_again(self, connection: Connection) -> None:
         """Once seen, the older value is what is expected, and the rebuild goes on from it."""

@@ -2,15 +2,14 @@
 -- expected, or missing, tells that Redis went back in time, and must stay to say how far.
 --
 -- KEYS  1 marks (hash: partition -> offset)
--- ARGV  partition, expected offset or '', new offset, ...
+-- ARGV  partition, expected offset, new offset, ...
 -- Returns the previous value of each, nil for none.
 
 local previous = {}
 for index = 1, #ARGV, 3 do
   local partition, expected, wanted = ARGV[index], tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2])
   local found = redis.call('HGET', KEYS[1], partition)
-  local mark = tonumber(found or -1)
-  if mark >= (expected or -1) and wanted > mark then
+  if found and tonumber(found) >= expected and wanted > tonumber(found) then
     redis.call('HSET', KEYS[1], partition, ARGV[index + 2])
   end
   previous[#previous + 1] = found

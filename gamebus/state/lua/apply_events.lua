@@ -9,13 +9,15 @@
 --       4 .. 3+L lists of entries, newest first
 --       4+L ..   windows of identities, one for each topic (zset: identity -> record time), this topic's first
 -- ARGV  1 "topic/partition"   2 ttl_ms of all keys   3 window_ms   4 window size   5 most ranges of applied offsets
---       6 msgpack: longest length of each of the L lists
---       7 msgpack: events [offset, identity, record_ms, type, list, entry, [score, ...]]
+--       6 offset up to which the caller applied the events of this room before, or ''
+--       7 msgpack: longest length of each of the L lists
+--       8 msgpack: events [offset, identity, record_ms, type, list, entry, [score, ...]]
 -- Returns a string with a character for each event: 1 applied, 0 duplicate.
 
 local applied_key, totals_key, scores_key = KEYS[1], KEYS[2], KEYS[3]
 local source, window_ms = ARGV[1], tonumber(ARGV[3])
-local list_lengths, events = cmsgpack.unpack(ARGV[6]), cmsgpack.unpack(ARGV[7])
+local previous = tonumber(ARGV[6])
+local list_lengths, events = cmsgpack.unpack(ARGV[7]), cmsgpack.unpack(ARGV[8])
 local first_window = 4 + #list_lengths
 
 -- The applied offsets as ascending ranges "from-to@ms", with a record time of the upper end. Not one highest offset: a Redis
@@ -34,30 +36,32 @@ local function offset_applied(offset)
   return false
 end
 
-local seen = {}
-
-local function identity_applied(identity)
-  if seen[identity] then
-    return true
-  end
-  for index = first_window, #KEYS do
-    if redis.call('ZSCORE', KEYS[index], identity) then
-      return true
+-- One call for each window: a call costs Redis more than the look-up it asks for.
+local seen, identities = {}, {}
+for index, event in ipairs(events) do
+  identities[index] = event[2]
+end
+for index = first_window, #KEYS do
+  for at, known in ipairs(redis.call('ZMSCORE', KEYS[index], unpack(identities))) do
+    if known then
+      seen[identities[at]] = true
     end
   end
-  return false
 end
 
 local outcome, counts, scores, oldest_ms = {}, {}, {}, math.huge
+local members, entries = {}, {}
 for index, event in ipairs(events) do
   local offset, identity, record_ms, type, list, entry = unpack(event, 1, 6)
-  if offset_applied(offset) or identity_applied(identity) then
+  if offset_applied(offset) or seen[identity] then
     outcome[index] = '0'
   else
     outcome[index] = '1'
     seen[identity] = true
-    redis.call('ZADD', KEYS[first_window], record_ms, identity)
-    redis.call('LPUSH', KEYS[3 + list], entry)
+    members[#members + 1] = record_ms
+    members[#members + 1] = identity
+    entries[list] = entries[list] or {}
+    table.insert(entries[list], entry)
     counts[type] = (counts[type] or 0) + 1
     for _, score in ipairs(event[7]) do
       scores[score] = (scores[score] or 0) + 1
@@ -66,18 +70,30 @@ for index, event in ipairs(events) do
   oldest_ms = math.min(oldest_ms, record_ms)
 end
 
+if #members > 0 then
+  redis.call('ZADD', KEYS[first_window], unpack(members))
+end
+for list, added in pairs(entries) do
+  redis.call('LPUSH', KEYS[3 + list], unpack(added))
+  redis.call('LTRIM', KEYS[3 + list], 0, list_lengths[list] - 1)
+end
 for type, count in pairs(counts) do
   redis.call('HINCRBY', totals_key, type, count)
 end
 for score, count in pairs(scores) do
   redis.call('HINCRBY', scores_key, score, count)
 end
-for index, length in ipairs(list_lengths) do
-  redis.call('LTRIM', KEYS[3 + index], 0, length - 1)
-end
 
 -- Every event of this room between the first and the last of this call is in it, so the whole range is applied now.
 local first, last, ms = events[1][1], events[#events][1], oldest_ms
+if previous and previous < first then
+  for _, range in ipairs(ranges) do
+    -- There is none between the caller's events of before and these. If those are not here, Redis went back in time.
+    if range[1] <= previous and previous <= range[2] and range[2] < first then
+      first = range[2] + 1
+    end
+  end
+end
 local merged, placed = {}, false
 for _, range in ipairs(ranges) do
   if range[2] + 1 < first then
