@@ -1,0 +1,66 @@
+"""The rivals of the gateway's ingest: bare `websockets` asyncio loops, on uvloop as the gateway.
+
+    python -m bench.rival_websocket receive            receives and decodes
+    python -m bench.rival_websocket produce TOPIC      the same, and AIOKafkaProducer.send(acks=0) for every position
+
+No validation, no limits, no accounting. Both answer `hello` and `ping`, so that the same load can be put on them. Prints the URL.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgpack
+import uvloop
+from aiokafka import AIOKafkaProducer
+from websockets.asyncio.server import ServerConnection, serve
+
+from bench.websocket_load import SUBPROTOCOL
+
+Publish = Callable[[str, Any], Awaitable[None]]
+
+
+async def handle(websocket: ServerConnection, publish: Publish | None) -> None:
+    """Serve one connection."""
+    async for payload in websocket:
+        message = msgpack.unpackb(payload)
+        operation = message[0]
+        if operation == "pub":
+            if publish is not None:
+                await publish(message[2], message[3])
+        elif operation == "batch":
+            if publish is not None:
+                for _, room, data in message[1]:
+                    await publish(room, data)
+        elif operation == "ping":
+            await websocket.send(msgpack.packb(["pong", message[1], 0]))
+        else:
+            await websocket.send(msgpack.packb(["welcome", "", "", {}]))
+
+
+async def main(topic: str | None) -> None:
+    """Serve until killed."""
+    producer: AIOKafkaProducer | None = None
+    publish: Publish | None = None
+    if topic is not None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=os.environ["GAMEBUS_KAFKA__BOOTSTRAP_SERVERS"], acks=0, linger_ms=5, max_batch_size=32_768
+        )
+        await producer.start()
+        send = producer.send
+
+        async def publish(room: str, data: Any) -> None:
+            await send(topic, msgpack.packb(data), key=room.encode())
+
+    async with serve(
+        lambda websocket: handle(websocket, publish), "127.0.0.1", 0, subprotocols=[SUBPROTOCOL], compression=None
+    ) as server:
+        print(f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/v1", flush=True)
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[2] if sys.argv[1] == "produce" else None))
