@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV_COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
-.PHONY: install demo dev test style types unit integration bench lock fmt clean docs
+.PHONY: install demo dev test style types unit integration lock fmt clean docs
 
 install: $(STAMP)
 
@@ -37,9 +37,6 @@ unit: install
 
 integration: install
 	$(BIN)/python -m pytest -q tests/integration
-
-bench: install
-	$(BIN)/python -m bench $(ARGS)
 
 docs: install
 	$(BIN)/gamebus docs

@@ -49,7 +49,7 @@ from gamebus.telemetry.metrics import StatisticsCollector
 from gamebus.telemetry.ops import OpsServer
 
 # What a broker collects before it answers the realtime tail: under load a fetch for every few records costs more than it gains.
-_REALTIME_FETCH_BYTES: Final = 2048
+_REALTIME_FETCH_BYTES: Final = 8192
 _REALTIME_FETCH_WAIT_MS: Final = 10
 _REPORT_DEADLINE_S: Final = 3.0
 _DURABLE_DEADLINE_S: Final = 5.0

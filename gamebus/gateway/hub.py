@@ -331,10 +331,13 @@ class Hub:
             self._announce_soon(room)
 
     def _exit(self, client: Client, room: Room, *, replaced: bool) -> None:
-        player = room.hide(client, replaced=replaced)
+        quiet = not room.moved
+        player = room.hide(client, self._now_ms(), replaced=replaced)
         if player is not None:
             self.membership.tell(room.name, player, client.session, here=False)
             self._announce_soon(room)
+        if quiet and room.moved:
+            self._ticker.add(room)
 
     def _leave(self, client: Client, room: Room, *, replaced: bool) -> None:
         self._exit(client, room, replaced=replaced)
@@ -366,7 +369,8 @@ class Hub:
         self._presence_frames += room.announce(self._now_ms())
         if quiet and room.moved:
             self._ticker.add(room)
-            self._ticker.run_due()
+        # After the announcement, so that null follows the news of a leave.
+        self._ticker.run_due()
 
     async def _keep_house(self) -> None:
         while True:

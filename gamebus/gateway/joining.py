@@ -116,10 +116,16 @@ class Joins:
     def _answer(self, room: Room, joining: _Joining, now: float) -> None:
         outbox = joining.client.outbox
         missed, cursor, recovered = self._missed(room, joining, now)
+        # Not the players of this moment: who came or went since the last announcement is about to be announced to this client
+        # as well, and who does both in between never will be.
+        players = set(room.roster.announced)
+        shown = room.shown(joining.client)
+        if shown is not None:
+            players.add(shown)
         message = frames.joined(
             room.name,
             cursor=cursor,
-            players=sorted(room.roster.players),
+            players=sorted(players),
             positions=room.positions(),
             tick_hz=self._tick_hz,
             recovered=recovered,

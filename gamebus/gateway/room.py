@@ -102,17 +102,20 @@ class Room:
         self._clients[client] = player
         if player is not None:
             self.roster.join(player, client.session)
+            self.departed.pop(player, None)
 
     def shown(self, client: Client) -> str | None:
         """The player that a client shows to others, if any."""
         return self._clients[client]
 
-    def hide(self, client: Client, *, replaced: bool) -> str | None:
+    def hide(self, client: Client, now_ms: int, *, replaced: bool) -> str | None:
         """Show a client no longer; returns the player that it had shown."""
         player = self._clients[client]
         self._clients[client] = None
         if player is not None:
             self.roster.leave(player, client.session, replaced=replaced)
+            if player not in self.roster.players:
+                self._depart(player, now_ms)
         return player
 
     def is_listening(self, client: Client) -> bool:
@@ -138,13 +141,11 @@ class Room:
     # -- what the room knows -----------------------------------------------------------------------------------------
 
     def positions(self) -> list[tuple[str, Any]]:
-        """Last known positions of those who are here."""
-        known = self._latest | self.moved
-        players = self.roster.players
-        return [(player, data) for player, data in known.items() if player in players and _is_position(data)]
+        """Last known position of everyone who is known here: what the clients in the room have seen, or will in the next tick."""
+        return [(player, data) for player, data in (self._latest | self.moved).items() if _is_position(data)]
 
     def load_positions(self, positions: Mapping[str, Any]) -> None:
-        """Take in positions that were published before this gateway listened; newer ones win."""
+        """Take in positions of players here that were published before this gateway listened; newer ones win."""
         players = self.roster.players
         for player, data in positions.items():
             if player in players and player not in self.moved:
@@ -216,9 +217,7 @@ class Room:
         """Tell everyone who came and went since the last call; returns the number of frames."""
         joined, left = self.roster.changes()
         for player in left:
-            self._forget(player)
-            # Its last positions may still be on their way through Kafka.
-            self.departed[player] = now_ms
+            self._depart(player, now_ms)
         for player in joined:
             self.departed.pop(player, None)
         if not joined and not left:
@@ -261,6 +260,11 @@ class Room:
             if latest.get(player) is None:
                 latest.pop(player, None)
         self._forgotten.clear()
+
+    def _depart(self, player: str, now_ms: int) -> None:
+        self._forget(player)
+        # Its last positions may still be on their way through Kafka.
+        self.departed[player] = now_ms
 
     def _forget(self, player: str) -> None:
         """Send null for a player with the next tick, if anyone may have seen its position."""

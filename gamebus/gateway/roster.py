@@ -35,6 +35,11 @@ class Roster:
         return self._local.keys() | self._remote
 
     @property
+    def announced(self) -> AbstractSet[str]:
+        """Everyone whom the clients of the room know; what :meth:`changes` returns next is the difference from this."""
+        return self._announced
+
+    @property
     def local(self) -> list[tuple[str, str]]:
         """(player, session) of this gateway."""
         return [(player, session) for player, sessions in self._local.items() for session in sessions]

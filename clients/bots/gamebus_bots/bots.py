@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from random import Random
 from typing import Final
 
@@ -68,39 +68,37 @@ class Bots:
         Raises:
             gamebus_client.GameClientError: the game server cannot connect, so there is no gateway to play on.
         """
-        if not self._config.combat:
-            return await self._run()
-        async with self._server.game:
-            return await self._run()
-
-    async def _run(self) -> BotsReport:
         gate = asyncio.Semaphore(_CONNECTING_AT_ONCE)
         settled = asyncio.Barrier(len(self._players) + 1)
         leave = asyncio.Event()
-        async with asyncio.TaskGroup() as players:
-            for player in self._players:
-                players.create_task(player.play(gate, settled, leave))
-            await settled.wait()
-            seconds = await self._play()
-            await self._await_deliveries()
-            leave.set()
+        async with AsyncExitStack() as server:
+            if self._config.combat:
+                await server.enter_async_context(self._server.game)
+            async with asyncio.TaskGroup() as publishes:
+                async with asyncio.TaskGroup() as players:
+                    for player in self._players:
+                        players.create_task(player.play(gate, settled, leave))
+                    await settled.wait()
+                    seconds = await self._play(_Publishing(publishes))
+                    await self._await_deliveries()
+                    leave.set()
+                # A closed client tells the outcome of what it still published, so this ends the group.
+                await server.aclose()
         for player in self._players:
             self._recorder.dropped.update(player.game.statistics().realtime_dropped)
         return self._recorder.report(seconds)
 
-    async def _play(self) -> float:
+    async def _play(self, publishing: _Publishing) -> float:
         started_s = self._started_s = clock()
-        async with asyncio.TaskGroup() as publishes:
-            publishing = _Publishing(publishes)
-            async with asyncio.TaskGroup() as drivers:
-                tasks = [drivers.create_task(driver) for driver in self._drivers(started_s, publishing)]
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._config.seconds):
-                        await self._stop.wait()
-                for task in tasks:
-                    task.cancel()
-            seconds = clock() - started_s
-            await publishing.drain(self._config.drain_s)
+        async with asyncio.TaskGroup() as drivers:
+            tasks = [drivers.create_task(driver) for driver in self._drivers(started_s, publishing)]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.seconds):
+                    await self._stop.wait()
+            for task in tasks:
+                task.cancel()
+        seconds = clock() - started_s
+        await publishing.settled(self._config.drain_s)
         return seconds
 
     def _drivers(self, started_s: float, publishing: _Publishing) -> Iterator[Coroutine[None, None, None]]:
@@ -181,12 +179,10 @@ class _Publishing:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Wait for the outcomes; what has none at the deadline is given up as unknown."""
+    async def settled(self, timeout_s: float) -> None:
+        """Wait for the outcomes, up to a deadline."""
         if self._tasks:
-            _, waiting = await asyncio.wait(self._tasks, timeout=timeout_s)
-            for task in waiting:
-                task.cancel()
+            await asyncio.wait(self._tasks, timeout=timeout_s)
 
 
 def _told(fight: Fight) -> tuple[dict[str, object], dict[str, object]]:

@@ -36,7 +36,7 @@ class BotsConfig:
     chat_per_player_s: float = 0.1
     combat: bool = True
     connect_timeout_s: float = 30.0
-    drain_s: float = 10.0
+    drain_s: float = 30.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.rooms <= self.players:

@@ -1,0 +1,118 @@
+"""What the bots know of each other's events."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gamebus_bots.ledger import Flights, Ledger, agreed_order
+
+
+class TestFlights:
+    def test_finds_the_planned_time_of_recent_positions(self) -> None:
+        """By player and seq, as long as it is in the ring; never that of another position in the same place."""
+        flights = Flights()
+        for seq in range(1, 2001):
+            flights.sent("a", seq, seq / 10)
+        assert flights.planned_s("a", 2000) == 200.0
+        assert flights.planned_s("a", 1489) == 148.9
+        assert flights.planned_s("a", 1488) is None
+        assert flights.planned_s("a", 2001) is None
+        assert flights.planned_s("b", 1) is None
+
+
+class TestAgreedOrder:
+    @given(length=st.integers(0, 20), missing=st.lists(st.sets(st.integers(0, 20)), max_size=4))
+    def test_gaps_are_no_disorder(self, length: int, missing: list[set[int]]) -> None:
+        """Who missed events but saw the rest in order contradicts nobody."""
+        orders = [[number for number in range(length) if number not in gone] for gone in [set(), *missing]]
+        assert agreed_order(orders)[1] == 0
+
+    def test_the_odd_one_out_is_counted(self) -> None:
+        """The majority's order is the room's, whoever comes first."""
+        assert agreed_order([[0, 2, 1, 3], [0, 1, 2, 3], [0, 1, 2, 3]]) == ([0, 1, 2, 3], 1)
+
+    def test_nobody_saw_anything(self) -> None:
+        """An empty room is in order."""
+        assert agreed_order([]) == ((), 0)
+        assert agreed_order([[], []])[1] == 0
+
+
+class TestLedger:
+    def test_what_is_owed_begins_with_the_join(self) -> None:
+        """Events from before a plain join, or lost in a reconnect that was not recovered, are no gaps."""
+        ledger = Ledger()
+        early, late, lost = ledger.receiver("r"), ledger.receiver("r"), ledger.receiver("r")
+        early.joined(0.0, recovered=None)
+        lost.joined(0.0, recovered=None)
+        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0)
+        ledger.ended(event, "acked")
+        late.joined(2.0, recovered=None)
+        lost.joined(2.0, recovered=False)
+        assert ledger.gaps() == [(early, event)]
+
+    def test_a_recovered_reconnect_owes_everything(self) -> None:
+        """`recovered` is a promise: what it does not bring is a gap."""
+        ledger = Ledger()
+        receiver = ledger.receiver("r")
+        receiver.joined(0.0, recovered=None)
+        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0)
+        ledger.ended(event, "acked")
+        receiver.joined(2.0, recovered=True)
+        assert ledger.gaps() == [(receiver, event)]
+        assert receiver.got(event)
+        assert ledger.gaps() == []
+
+    def test_a_duplicate_is_one_on_the_same_connection(self) -> None:
+        """Once each on a connection; a new connection may repeat."""
+        ledger = Ledger()
+        receiver = ledger.receiver("r")
+        receiver.joined(0.0, recovered=None)
+        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0)
+        assert receiver.got(event)
+        assert not receiver.got(event)
+        receiver.joined(2.0, recovered=True)
+        assert receiver.got(event)
+        assert (receiver.delivered, receiver.duplicates) == (3, 1)
+
+    def test_only_acked_events_are_owed(self) -> None:
+        """A refused or unknown event may or may not come."""
+        ledger = Ledger()
+        receiver = ledger.receiver("r")
+        receiver.joined(0.0, recovered=None)
+        for number, outcome in enumerate(("nacked", "unknown")):
+            ledger.ended(ledger.publish(str(number), "r", "chat", "p", planned_s=1.0), outcome)
+        assert ledger.gaps() == []
+
+    def test_order_is_kept_within_a_class_only(self) -> None:
+        """Chat against combat may differ between bots; kill against death may not."""
+        ledger = Ledger()
+        receivers = [ledger.receiver("r"), ledger.receiver("r")]
+        chat, kill, death = (
+            ledger.publish(event_type, "r", event_type, "server", planned_s=1.0)
+            for event_type in ("chat", "kill", "death")
+        )
+        for receiver, order in zip(receivers, ((chat, kill, death), (kill, chat, death)), strict=True):
+            receiver.joined(0.0, recovered=None)
+            for event in order:
+                receiver.got(event)
+        assert ledger.out_of_order() == 0
+
+    def test_an_order_that_all_agree_on_may_still_be_wrong(self) -> None:
+        """Events of one publisher arrive as published, unless the first was sent again."""
+        ledger = Ledger()
+        receiver = ledger.receiver("r")
+        receiver.joined(0.0, recovered=None)
+        first = ledger.publish("a", "r", "chat", "p", planned_s=1.0)
+        second = ledger.publish("b", "r", "chat", "p", planned_s=2.0)
+        receiver.got(second)
+        receiver.got(first)
+        assert ledger.out_of_order() == 1
+        ledger.ended(first, "acked", attempts=2)
+        assert ledger.out_of_order() == 0
+
+    def test_strangers_are_counted_apart(self) -> None:
+        """Somebody else may play in the same rooms."""
+        ledger = Ledger()
+        assert ledger.find("x", "r") is None
+        assert ledger.foreign == 1
