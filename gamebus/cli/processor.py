@@ -1,43 +1,41 @@
-"""`gamebus processor`: from Kafka to the live state in Redis."""
+"""`gamebus processor`: from Kafka to live state in Redis."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from gamebus.cli import _loop
-from gamebus.processors.runner import Processor
+from gamebus.catalog import Catalog
+from gamebus.cli import _loop, _signals
+from gamebus.processors.runner import Kind, Runner
 from gamebus.settings import Settings, load_catalog, load_settings
 from gamebus.telemetry.logs import configure_logging
 
 
-class Kind(StrEnum):
-    """Which delivery classes a processor takes."""
+def main(
+    kind: Annotated[Kind, typer.Argument(help="Which events: at-most-once, at-least-once, or both.")],
+    ops_host: Annotated[str, typer.Option(help="Address of /healthz and /metrics.")] = "127.0.0.1",
+    ops_port: Annotated[int, typer.Option(min=0, max=65535, help="Their port; 0 takes a free one.")] = 0,
+) -> None:
+    """Run processors until SIGTERM or Ctrl-C; a second signal ends them at once.
 
-    REALTIME = "realtime"
-    DURABLE = "durable"
-    ALL = "all"
+    Prints one JSON line when records are read. Start as many as there is work; they share the partitions.
 
-
-def main(kind: Annotated[Kind, typer.Argument(help="Delivery class to process.")] = Kind.ALL) -> None:
-    """Process events until SIGTERM or Ctrl-C.
-
-    Prints one JSON line when partitions are assigned.
-
-    Example: gamebus processor durable
+    Example: gamebus processor all
     """
     settings = load_settings()
     configure_logging(level=settings.log.level, format_=settings.log.format, role=f"processor-{kind}")
-    _loop.run(_run(settings, kind), loop=settings.loop)
+    catalog = load_catalog(settings)
+    _loop.run(_run(settings, catalog, kind=kind, ops_host=ops_host, ops_port=ops_port), loop=settings.loop)
 
 
-async def _run(settings: Settings, kind: Kind) -> None:
-    processor = Processor(settings, load_catalog(settings), kind.value)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, processor.stop)
-    await processor.run(lambda ops: print(json.dumps({"processor": kind, "ops": ops}), flush=True))
+async def _run(settings: Settings, catalog: Catalog, *, kind: Kind, ops_host: str, ops_port: int) -> None:
+    runner = Runner(settings, catalog, kind=kind, ops_host=ops_host, ops_port=ops_port)
+
+    def ready(ops: str) -> None:
+        print(json.dumps({"processor": kind, "ops": ops}), flush=True)
+
+    with _signals.stopping(runner.stop):
+        await runner.run(ready)

@@ -25,6 +25,7 @@ from gamebus.errors import ConfigurationError, StateError
 from gamebus.settings import RedisSettings
 from gamebus.state.keys import Keys
 from gamebus.state.scripts import Script
+from gamebus.telemetry.metrics import metric
 
 Value: TypeAlias = str | bytes | int | float
 Command: TypeAlias = Sequence[Value]
@@ -40,14 +41,10 @@ _RESP: Final = 2
 class ConnectionStatistics:
     """What passed through a connection since it was made."""
 
-    operations: int
-    """Operations asked for; a pipeline is one."""
-
-    failures: int
-    """Operations that ended with :exc:`~gamebus.errors.StateError`."""
-
-    scripts_loaded: int
-    """Scripts sent in full because the server did not know them: after a start, a restart or a failover."""
+    operations_total: int = metric("Operations on Redis; a pipeline is one.")
+    failures_total: int = metric("Operations that Redis refused or did not answer in time.")
+    scripts_loaded_total: int = metric("Scripts that a server did not know: after a start, a restart or a failover.")
+    answering: bool = metric("Whether the last operation was answered.")
 
 
 class Connection:
@@ -60,6 +57,12 @@ class Connection:
         self._operations = 0
         self._failures = 0
         self._scripts_loaded = 0
+        self._answering = False
+
+    @property
+    def answering(self) -> bool:
+        """Whether the last operation was answered."""
+        return self._answering
 
     async def execute(self, *command: Value) -> Any:
         """Run one command that may run twice.
@@ -145,7 +148,12 @@ class Connection:
 
     def statistics(self) -> ConnectionStatistics:
         """Counters since the start."""
-        return ConnectionStatistics(self._operations, self._failures, self._scripts_loaded)
+        return ConnectionStatistics(
+            operations_total=self._operations,
+            failures_total=self._failures,
+            scripts_loaded_total=self._scripts_loaded,
+            answering=self._answering,
+        )
 
     async def _send(self, commands: Sequence[Command], *, raise_on_error: bool) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
@@ -172,7 +180,9 @@ class Connection:
                     yield
         except StateError:
             self._failures += 1
+            self._answering = False
             raise
+        self._answering = True
 
 
 def connect(settings: RedisSettings) -> Connection:

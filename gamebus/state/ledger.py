@@ -1,47 +1,83 @@
-"""Loss accounting in Redis, for operators: the row of every stream of at-most-once events.
+"""Loss ledger for operators: what became of every at-most-once event, by stream, as the realtime processors account for it.
 
-One hash per topic partition, written by the processor that owns it, read by `gamebus loss` and the demo. Rows are overwritten, so
-writing twice is harmless; a partition without a processor is forgotten after :data:`TTL_MS`.
+Rows are cumulative and written again once a second by the processor that owns the partition, so a lost write costs a second,
+and a Redis that lost them has them back at once (those of publishers that have ended, for as long as the processor keeps them).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Final
 
 import msgpack
 
-from gamebus.catalog import Catalog, DeliveryClass
-from gamebus.state.connection import Command, Connection
+from gamebus.state.connection import Connection, Value
+from gamebus.state.scripts import load_script
 
-TTL_MS: Final = 15 * 60_000
+TTL_MS: Final = 24 * 3_600_000
+"""The rows of a partition vanish so long after the last was written."""
+
+MAX_ROWS: Final = 256
+"""Streams of one partition that are kept; those that ended longest ago go first."""
+
+_WRITE: Final = load_script("write_ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class LossRow:
+    """Account of one stream: one boot of a publishing process in one partition.
+
+    `attempted = processed + dropped + lost_on_wire + dropped_on_failed_commit + lost_in_crash + skipped + unknown`
+    """
+
+    written_ms: int
+    """When the row was written, Unix milliseconds."""
+
+    boot: str
+    topic: str
+    partition: int
+    attempted: int
+    processed: int
+    dropped: Mapping[str, int]
+    """Never written, by the publisher's reason."""
+
+    lost_on_wire: int
+    dropped_on_failed_commit: int
+    lost_in_crash: int
+    skipped: int
+    unknown: int
+    duplicates: int
+    """Beside the identity, and an alarm: this class never doubles."""
+
+    reordered: int
+    """Beside the identity."""
+
+    ended: bool
+    """The publisher has ended, and the row is final."""
 
 
 class LedgerState:
-    """Ledger rows. All methods raise :exc:`~gamebus.errors.StateError` when Redis cannot answer."""
+    """The ledger in Redis. All methods raise :exc:`~gamebus.errors.StateError` when Redis cannot answer."""
 
-    def __init__(self, connection: Connection, catalog: Catalog) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._partitions = [
-            (topic.name, partition)
-            for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)
-            for partition in range(topic.partitions)
-        ]
 
-    async def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows; each names its `topic`, `partition` and `boot`."""
-        commands: list[Command] = []
+    async def write(self, rows: Iterable[LossRow]) -> None:
+        """Write rows, each in place of the last one of its stream."""
+        partitions: dict[tuple[str, int], list[Value]] = {}
         for row in rows:
-            key = self._key(row["topic"], row["partition"])
-            commands += (("HSET", key, row["boot"], msgpack.packb(dict(row))), ("PEXPIRE", key, TTL_MS))
-        if commands:
-            await self._connection.pipeline(commands)
+            arguments = partitions.setdefault((row.topic, row.partition), [TTL_MS, MAX_ROWS])
+            arguments += (row.boot, msgpack.packb(astuple(row)))
+        await self._connection.run_many(
+            _WRITE, [([self._key(*partition)], arguments) for partition, arguments in partitions.items()]
+        )
 
-    async def read(self) -> list[dict[str, Any]]:
-        """Rows of all streams, sorted by topic, partition and boot."""
-        answers = await self._connection.pipeline([("HVALS", self._key(*partition)) for partition in self._partitions])
-        rows: list[dict[str, Any]] = [msgpack.unpackb(value) for values in answers for value in values]
-        return sorted(rows, key=lambda row: (row["topic"], row["partition"], row["boot"]))
+    async def read(self, topics: Mapping[str, int]) -> list[LossRow]:
+        """All rows of `topics` (name -> partitions)."""
+        keys = [self._key(topic, partition) for topic, count in topics.items() for partition in range(count)]
+        answers = await self._connection.pipeline([("HVALS", key) for key in keys])
+        return [LossRow(*msgpack.unpackb(row)) for rows in answers for row in rows]
 
     def _key(self, topic: str, partition: int) -> str:
-        return self._connection.keys.shared("ledger", f"{topic}/{partition}")
+        return self._connection.keys.shared("loss", f"{topic}/{partition}")

@@ -40,7 +40,7 @@ class TestScripts:
 
         assert results == [b"a", b"b"]
         assert await connection.run(script, [key], ["c"]) == b"c"
-        assert connection.statistics().scripts_loaded == 1
+        assert connection.statistics().scripts_loaded_total == 1
 
     async def test_calls_for_several_rooms_are_one_operation(self, connection: Connection) -> None:
         """Rooms are in different slots of a cluster; one round trip must serve them all the same."""
@@ -59,7 +59,7 @@ class TestScripts:
         with pytest.raises(StateError, match="refresh_presence"):
             await PresenceState(connection).refresh([("arena", "alice", "s1")], 0)
 
-        assert connection.statistics().failures == 1
+        assert connection.statistics().failures_total == 1
 
     def test_every_script_says_what_it_does_and_which_keys_it_takes(self) -> None:
         """The files are read by operators."""

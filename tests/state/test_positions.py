@@ -28,11 +28,11 @@ class TestPositions:
 
     async def test_an_empty_batch_is_no_round_trip(self, connection: Connection) -> None:
         """A poll that held nothing new asks nothing of Redis."""
-        before = connection.statistics().operations
+        before = connection.statistics().operations_total
 
         await PositionState(connection).write({})
 
-        assert connection.statistics().operations == before
+        assert connection.statistics().operations_total == before
 
     async def test_players_who_left_are_forgotten_and_those_who_stand_still_are_not(
         self, connection: Connection
