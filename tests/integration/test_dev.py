@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -48,7 +49,7 @@ class Dev:
         return output.decode().strip()
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev]:
     folder = tmp_path_factory.mktemp("dev") / "stack"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GAMEBUS_")}
