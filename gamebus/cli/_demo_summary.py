@@ -10,6 +10,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from gamebus.state.audit import RoomAudit
+from gamebus.state.ledger import LossRow
 from gamebus_bots import BotsReport
 
 _TERMS: Final = (
@@ -41,7 +42,7 @@ def lost_events(report: BotsReport, audits: Mapping[str, RoomAudit]) -> list[str
     ]
 
 
-def conclude(report: BotsReport, audits: Mapping[str, RoomAudit], ledgers: Iterable[Mapping[str, Any]]) -> Verdict:
+def conclude(report: BotsReport, audits: Mapping[str, RoomAudit], ledgers: Iterable[LossRow]) -> Verdict:
     """Compare what the bots were told with what Redis holds."""
     durable, latency = report.durable, report.latency_ms
     lost = lost_events(report, audits)
@@ -116,13 +117,13 @@ def table(verdict: Verdict) -> Table:
     return grid
 
 
-def _realtime(ledgers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _realtime(ledgers: Iterable[LossRow]) -> dict[str, Any]:
     totals: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for ledger in ledgers:
         for term in _TERMS:
-            totals[term] += ledger[term]
-        dropped.update(ledger["dropped"])
+            totals[term] += getattr(ledger, term)
+        dropped.update(ledger.dropped)
     first = {"attempted": totals["attempted"], "processed": totals["processed"], "dropped": dict(dropped)}
     return first | {term: totals[term] for term in _TERMS[2:]}
 

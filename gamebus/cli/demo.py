@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from gamebus.cli import _demo_summary as proof
+from gamebus.catalog import DeliveryClass
 from gamebus.cli.dev import development_stack
 from gamebus.errors import StackError
 from gamebus.localstack.development import Development, development_secret
@@ -127,12 +128,13 @@ class _Demo:
         rooms = [f"{config.room_prefix}-{number + 1}" for number in range(config.rooms)]
         connection = connect(self._settings.redis.model_copy(update={"url": redis_url}))
         try:
-            audit, ledger = AuditState(connection, catalog), LedgerState(connection, catalog)
+            audit, ledger = AuditState(connection, catalog), LedgerState(connection)
+            topics = {topic.name: topic.partitions for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)}
             deadline = time.monotonic() + _SETTLE_S
             while True:
                 audits = {room: await audit.read(room) for room in rooms}
-                rows = [row for row in await ledger.read() if row["boot"] in self._development.boots]
-                settled = bool(rows) and all(row["ended"] for row in rows)
+                rows = [row for row in await ledger.read(topics) if row.boot in self._development.boots]
+                settled = bool(rows) and all(row.ended for row in rows)
                 if (settled and not proof.lost_events(report, audits)) or time.monotonic() > deadline:
                     return proof.conclude(report, audits, rows)
                 await asyncio.sleep(_CHECK_S)

@@ -89,7 +89,8 @@ class PartitionLedger:
     def receive(self, records: Iterable[RealtimeRecord], *, stale_before_ms: int) -> list[RealtimeRecord]:
         """Take note of the next records of the partition; returns those to process. They are in doubt from now on.
 
-        Duplicates and records that were stamped before `stale_before_ms` are left out.
+        Left out are duplicates, records that were overtaken by a later one of their stream, and records that were stamped before
+        `stale_before_ms`.
         """
         fresh: list[RealtimeRecord] = []
         boot = None
@@ -103,7 +104,7 @@ class PartitionLedger:
             elif not stream.receive(seq):
                 continue
             if record.server_ms < stale_before_ms:
-                stream.skip(seq)
+                stream.skipped.add(seq)
                 continue
             fresh.append(record)
         for stream in self._doubted:
@@ -161,7 +162,7 @@ class PartitionLedger:
     def _judge(self, stream: Stream, report: Report, of_stream: StreamReport) -> None:
         """Find out whether the numbers before the first record received could have been seen."""
         if report.started_ms > self._since_ms or (stream.max_seq and not stream.first):
-            stream.judged = True
+            stream.judged, stream.first = True, 0
         elif stream.max_seq and of_stream.seq >= stream.first:
             stream.unseen(stream.first - 1, self._unseen_kind(stream))
         else:

@@ -2,7 +2,8 @@
 
 Guarantees: a record is handed to the handler at most once, across crashes, rebalances and hand-overs, and only after its offset
 was committed for this member. A batch whose commit failed, or whose outcome is unknown, is dropped and counted. Records of a
-partition come in order. What was lost, and where, is known to the record (:meth:`RealtimeConsumer.ledgers`).
+stream come in the order of their publishing; one that was overtaken, or is too old, is skipped. What was lost, and where, is
+known to the record (:meth:`RealtimeConsumer.ledgers`).
 
 Not guaranteed: that a record is handled. A crash between commit and handler loses the batch, as does a handler that raises. A
 group that is new begins at the end of every partition.
@@ -77,7 +78,7 @@ class RealtimeConsumerStatistics:
     Attributes:
         records: read from Kafka.
         processed: handed to the handler.
-        skipped: too old, or read before.
+        skipped: too old, overtaken, or read before.
         invalid: not a record of gamebus; passed over.
         dropped_on_failed_commit: not processed, because their commit failed or its outcome is unknown.
         failed_in_handler: committed, and the handler raised.

@@ -173,7 +173,7 @@ class RealtimePublisher:
         ]
 
     async def start(self) -> None:
-        """Find the leaders and connect to them.
+        """Find the leaders and connect to them. Once: a publisher that was stopped is not started again.
 
         Raises:
             TopicError: a topic is missing or has another partition count than the catalog says.

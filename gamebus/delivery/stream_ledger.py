@@ -31,10 +31,12 @@ class StreamLedger:
         lost_on_wire: written to a socket and never seen in the partition.
         dropped_on_failed_commit: read, and not processed because their commit failed or its outcome is unknown.
         lost_in_crash: committed, and the handler failed or the process ended before it said that they were processed.
-        skipped: passed over: too old, before the group began, or in a part of the partition that was jumped over.
+        skipped: passed over: too old, overtaken by a later record, before the group began, or in a part of the partition that was
+            jumped over.
         unknown: nobody can say; only after a process was killed or a ledger was lost.
         duplicates: numbers read twice. Not part of the identity; not processed again. An alarm: this class never doubles.
-        reordered: records read after a later one. Not part of the identity.
+        reordered: records that were overtaken by a later one, and skipped for that. Not part of the identity. They come from a
+            connection that was given up: its broker may read what it held after it has read from the next one.
         ended: nothing will be added: the publisher said so, or it is gone.
     """
 
@@ -99,7 +101,7 @@ class Stream:
     duplicates: int = 0
     reordered: int = 0
     first: int = 0
-    """First number ever received, when it was not 1."""
+    """First number ever received, when it was not 1 and the reader may have begun in the middle of the stream."""
 
     judged: bool = False
     """Whether it is known if the reader could have seen the numbers below :attr:`first`."""
@@ -113,9 +115,6 @@ class Stream:
     doubt_from: int | None = None
     """`max_seq` before the batch in doubt: received, and not yet known to be processed. None: no batch."""
 
-    doubt_late: list[int] = field(default_factory=list)
-    """Late records of the batch in doubt."""
-
     newest: Account | None = None
     waiting: Account | None = None
     settled: Account | None = None
@@ -124,7 +123,7 @@ class Stream:
     """When its publisher last reported, monotonic seconds."""
 
     def receive(self, seq: int) -> bool:
-        """Take note of a record that is not the next one; false for a duplicate."""
+        """Take note of a record that is not the next one; false when it is not to be processed, a duplicate or overtaken."""
         if seq > self.max_seq:
             if self.max_seq == 0:
                 self.first = seq
@@ -132,23 +131,18 @@ class Stream:
             self.jumped = False
             self.max_seq = seq
             return True
-        if self.missing.discard(seq) or self.skipped.discard(seq) or self.unknown.discard(seq):
+        late = self.missing.discard(seq) or self.unknown.discard(seq)
+        if late or (self.judged and seq < self.first):
+            # Fresh data only, in order: an older position must not replace a newer one.
+            self.skipped.add(seq)
             self.reordered += 1
-            self.doubt_late.append(seq)
-            return True
-        self.duplicates += 1
+        else:
+            self.duplicates += 1
         return False
-
-    def skip(self, seq: int) -> None:
-        """The record just received is too old to be processed."""
-        self.skipped.add(seq)
-        if self.doubt_late and self.doubt_late[-1] == seq:
-            self.doubt_late.pop()
 
     def processed(self) -> None:
         """The batch in doubt was processed."""
         self.doubt_from = None
-        self.doubt_late.clear()
 
     def not_processed(self, kind: RangeSet) -> None:
         """The batch in doubt was not processed; its records go to `kind`."""
@@ -157,9 +151,7 @@ class Stream:
         for low, high in self.missing.gaps(self.doubt_from + 1, self.max_seq):
             for part in self.skipped.gaps(low, high):
                 kind.add(*part)
-        for seq in self.doubt_late:
-            kind.add(seq)
-        self.processed()
+        self.doubt_from = None
 
     def unseen(self, to: int, kind: RangeSet) -> None:
         """The reader could not have seen the numbers up to `to`: what is missing of them goes to `kind`."""
@@ -227,10 +219,9 @@ class Stream:
 
     def to_list(self) -> list[Any]:
         """What the next owner of the partition needs to go on."""
-        doubt = [] if self.doubt_from is None else [self.doubt_from, *self.doubt_late]
         numbers = [self.max_seq, self.first, self.judged, self.prior_drops]
         numbers += [self.duplicates, self.reordered, self.jumped]
-        return [self.boot, numbers, doubt, *(kind.to_list() if kind else [] for kind in self._kinds())]
+        return [self.boot, numbers, self.doubt_from, *(kind.to_list() if kind else [] for kind in self._kinds())]
 
     @classmethod
     def from_list(cls, packed: Sequence[Any]) -> Stream:
@@ -253,7 +244,7 @@ class Stream:
         )
         for name, kind in zip(_KINDS, kinds, strict=True):
             setattr(stream, name, RangeSet.from_list(kind))
-        if doubt:
-            stream.doubt_from, *stream.doubt_late = doubt
+        if doubt is not None:
+            stream.doubt_from = int(doubt)
             stream.not_processed(stream.crashed)
         return stream

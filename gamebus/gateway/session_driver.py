@@ -176,6 +176,7 @@ class SessionDriver:
             return
         self._ended = True
         self._bus.hub.drop(self, replaced=replaced)
+        self.outbox.close()
         if self.player:
             self._bus.players.release(self)
 
@@ -202,6 +203,7 @@ class SessionDriver:
                 self._open(claims, client_name)
             case Refresh(claims):
                 self.role = claims.role
+                self._bus.hub.refresh(self)
                 self._line.deadline_changed()
             case Close(code, message, reconnect_ms):
                 self._line.close(code, message, reconnect_ms=reconnect_ms)

@@ -65,7 +65,7 @@ class CursorCodec:
         except (UnicodeEncodeError, binascii.Error):
             return None
         entries = raw[_HEADER_BYTES:]
-        if raw[:_HEADER_BYTES] != _header(room, entries) or not entries or len(entries) % _ENTRY_BYTES:
+        if raw[:_HEADER_BYTES] != _header(room, entries) or len(entries) % _ENTRY_BYTES:
             return None
         offsets = dict.fromkeys(self._tags, 0)
         for start in range(0, len(entries), _ENTRY_BYTES):

@@ -156,19 +156,29 @@ class TestTerms:
         row = _only(_settle(ledger))
         assert (row.processed, row.duplicates, row.reordered) == (3, 2, 0)
 
-    def test_a_late_record_is_not_a_duplicate(self) -> None:
-        """A number that was missing and arrives late is processed, and no longer lost."""
+    def test_an_overtaken_record_is_skipped(self) -> None:
+        """An older position never replaces a newer one; that it came late is not a duplicate, and no longer a loss."""
         ledger = _ledger()
         _receive(ledger, 1, 3)
         ledger.processed()
         _report(ledger, 3)
         assert _only(_settle(ledger)).lost_on_wire == 1
 
-        assert _receive(ledger, 2) == [2]
-        ledger.processed()
+        assert _receive(ledger, 2, 2) == []
+        ledger.dropped_on_failed_commit()
         _report(ledger, 3)
         row = _only(_settle(ledger))
-        assert (row.processed, row.lost_on_wire, row.reordered, row.duplicates) == (3, 0, 1, 0)
+        assert (row.processed, row.lost_on_wire, row.skipped) == (2, 0, 1)
+        assert (row.reordered, row.duplicates, row.dropped_on_failed_commit) == (1, 1, 0)
+
+    def test_records_reordered_around_the_beginning_are_no_alarm(self) -> None:
+        """A record older than the first one that the group saw is late, not doubled."""
+        ledger = _ledger()
+        assert _receive(ledger, 12, 11) == [12]
+        ledger.processed()
+        _report(ledger, 12, started_ms=BEGAN_MS - 1)
+        row = _only(_settle(ledger))
+        assert (row.skipped, row.reordered, row.duplicates) == (11, 1, 0)
 
     def test_a_jump_is_skipped_and_not_lost(self) -> None:
         """What a reset of the position passed over was not lost on the wire."""
@@ -349,6 +359,7 @@ class _Read:
     fates: Counter[str] = field(default_factory=Counter)
     seen: set[int] = field(default_factory=set)
     duplicates: int = 0
+    overtaken: int = 0
 
 
 @dataclass
@@ -399,8 +410,11 @@ class _World:
             return
         for record in batch:
             read = self.truth[record.boot].read
-            read.duplicates += record.seq in read.seen
-            if record.seq not in read.seen and record.server_ms == STALE_MS:
+            if record.seq in read.seen:
+                read.duplicates += 1
+            elif record.seq < max(read.seen, default=0):
+                read.overtaken += 1
+            elif record.server_ms == STALE_MS:
                 read.fates["skipped"] += 1
             read.seen.add(record.seq)
         if outcome == "failed":
@@ -481,7 +495,8 @@ class TestIdentity:
             assert row.attempted == truth.attempted
             assert row.dropped == dict(truth.dropped)
             assert row.lost_on_wire == truth.lost
-            assert row.skipped == truth.read.fates["skipped"]
+            assert row.skipped == truth.read.fates["skipped"] + truth.read.overtaken
+            assert row.reordered == truth.read.overtaken
             assert row.dropped_on_failed_commit == truth.read.fates["failed"]
             assert row.lost_in_crash == truth.read.fates["crashed"]
             assert row.processed == truth.read.fates["processed"]

@@ -52,8 +52,9 @@ class HandHub:
 
     def leave(self, client: SessionDriver, room: str) -> None: ...
 
+    def refresh(self, client: SessionDriver) -> None: ...
+
     def drop(self, client: SessionDriver, *, replaced: bool = False) -> None:
-        client.outbox.close()
         self.dropped.append((client.player, replaced))
 
     def cursor_for(self, client: SessionDriver, room: str, topic: str, offset: int) -> str:

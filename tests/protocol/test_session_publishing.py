@@ -9,11 +9,12 @@ import pytest
 from gamebus.catalog import Role, parse_catalog
 from gamebus.events import MAX_INTEGER
 from gamebus.protocol import publishing
+from gamebus.protocol.claims import Claims
 from gamebus.protocol.codes import CloseCode
 from gamebus.protocol.effects import Close, PublishDurable, PublishRealtime
 from gamebus.protocol.frames import Encoding
 from gamebus.protocol.session import State
-from tests.protocol.talk import CATALOG, POSITION, ROOM, Talk, answer, answers, closed, code_of, pack
+from tests.protocol.talk import CATALOG, HOUR_MS, POSITION, ROOM, START_MS, Talk, answer, answers, closed, code_of, pack
 
 ENCODINGS = pytest.mark.parametrize("encoding", Encoding)
 KILL = {"killer": "alice", "victim": "bob", "weapon": "axe", "at_ms": 5}
@@ -36,6 +37,7 @@ roles = ["spectator"]
 [types.loot]
 delivery = "at-least-once"
 topic = "gamebus.loot"
+per_second = 0.25
 max_bytes = 16
 """
 )
@@ -154,6 +156,15 @@ class TestRoles:
         assert len(talk.say("pub", "position", "arena:1", POSITION)) == 1
         assert code_of(talk.say("pub", "position", "lobby", POSITION)) == "forbidden"
         assert code_of(talk.say("pub", "position", "lobby", POSITION)) == "forbidden"
+
+    def test_a_server_keeps_to_the_rooms_of_its_newest_token(self) -> None:
+        """New `role` and `rooms` apply at once, also to rooms that a server published into without joining."""
+        talk = server()
+        assert len(talk.say("pub", "position", "lobby", [1, 1, 2, 3])) == 1
+        talk.tokens["new"] = Claims("match-7", Role.SERVER, START_MS + HOUR_MS, ("arena:*",))
+        talk.say("token", "new")
+
+        assert code_of(talk.say("pub", "position", "lobby", [2, 1, 2, 3])) == "forbidden"
 
     def test_a_server_may_use_more_rooms_than_are_remembered(self) -> None:
         """A server publishes into any number of rooms; what was checked is only remembered for some."""
@@ -436,6 +447,17 @@ class TestRates:
         assert code_of(talk.say("pub", "footstep", ROOM, 1)) == "rate_limited"
         talk.wait(2)
         assert isinstance(talk.say("pub", "footstep", ROOM, 1)[0], PublishRealtime)
+
+    def test_of_a_studio_in_seconds(self) -> None:
+        """`retry_ms` of a rate below one a second is the time until the next token, not longer."""
+        talk = player(catalog=STUDIO)
+        talk.say("pub", "loot", ROOM, 1, "1")
+
+        retry_ms = answer(talk.say("pub", "loot", ROOM, 1, "2"))[4]
+
+        assert 3_990 <= retry_ms <= 4_001
+        talk.wait(retry_ms / 1000)
+        assert isinstance(talk.say("pub", "loot", ROOM, 1, "2")[0], PublishDurable)
 
     def test_types_do_not_share_a_rate(self) -> None:
         """Rates are token buckets per connection and type."""
