@@ -15,8 +15,8 @@ import structlog
 import typer
 from rich.console import Console
 
-from gamebus.cli import _demo_summary as proof
 from gamebus.catalog import DeliveryClass
+from gamebus.cli import _demo_summary as proof
 from gamebus.cli.dev import development_stack
 from gamebus.errors import StackError
 from gamebus.localstack.development import Development, development_secret

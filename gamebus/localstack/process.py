@@ -72,7 +72,11 @@ class ProcessIdentity:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """The process that has `pid` now, or None; one that has ended but was not waited for (a zombie) counts as none."""
+    """The process that has `pid` now, or None; one that has ended but was not waited for (a zombie) counts as none.
+
+    None means that its files and ports are free: a killed process whose first thread is a zombie already, while others still
+    let go of its memory, counts as living.
+    """
     if not _PROC.is_dir():
         state, _, start = _ps("state=,lstart=", pid).partition(" ")
         return ProcessIdentity(pid, start.strip()) if start and not state.startswith("Z") else None
@@ -80,10 +84,12 @@ def identify(pid: int) -> ProcessIdentity | None:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # proc_pid_stat(5): the command in parentheses may hold spaces; after it come the state (field 3) and, as field 22, the start time.
+    # proc_pid_stat(5): the command in parentheses may hold spaces; after it come the state (field 3), the number of
+    # threads (20) and the start time (22).
     fields = stat.rpartition(")")[2].split()
     boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return None if fields[0] in "ZX" else ProcessIdentity(pid, f"{boot}/{fields[19]}")
+    ended = fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
+    return None if ended else ProcessIdentity(pid, f"{boot}/{fields[19]}")
 
 
 @dataclass(frozen=True, slots=True)

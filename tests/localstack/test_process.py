@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gamebus.errors import StackError
+from gamebus.localstack.ports import free_port, is_free
 from gamebus.localstack.process import ServerProcess, identify, last_lines, parent_death_wrapper
 
 SLEEP = [shutil.which("sleep") or "/bin/sleep", "600"]
@@ -213,10 +214,32 @@ class TestStop:
         """`down` may be said twice."""
         assert not server(SLEEP).stop()
 
+    def test_gives_its_port_free(self, server: MakeServer) -> None:
+        """A killed server that counts as stopped holds its port no more, however long its threads take to end: it can be started again."""
+        port = free_port()
+        process = server(
+            python(
+                "import socket, threading, time\n"
+                f"listener = socket.create_server(('127.0.0.1', {port}))\n"
+                "for _ in range(20): threading.Thread(target=time.sleep, args=(600,)).start()\n"
+                # Letting go of memory takes time: meanwhile the first thread is a zombie and the last one holds the port.
+                "memory = b'x' * 400_000_000\n"
+                "print('ready')\n"
+            )
+        )
+        process.start()
+        while "ready" not in process.log_path.read_text(encoding="utf-8"):
+            time.sleep(0.01)
+        process.kill(signal.SIGKILL)
+
+        assert process.wait_stopped()
+        assert is_free(port)
+
 
 PARENT = """
 import sys, threading
 from pathlib import Path
+from gamebus.localstack.ports import free_port, is_free
 from gamebus.localstack.process import ServerProcess
 
 server = ServerProcess("server", port=1, folder=Path(sys.argv[1]) / "server", prepare=lambda: sys.argv[3:],
