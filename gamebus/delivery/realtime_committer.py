@@ -2,7 +2,7 @@
 
 aiokafka repeats a commit that failed for a passing reason, in whatever generation the member is by then: a commit begun before a
 rebalance can arrive after it and rewind a partition that another member reads (group_coordinator.py, `commit_offsets`; the
-broker checks the member, not the ownership). So a commit has a deadline, and a rebalance cancels it before the member rejoins.
+broker checks the member, not the ownership). So a commit has a deadline, and the member rejoins only when it has ended.
 """
 
 from __future__ import annotations

@@ -288,14 +288,17 @@ class RealtimeConsumer(ConsumerRebalanceListener):
 
     async def _hand_over(self, consumer: AIOKafkaConsumer) -> None:
         """Settle the batch at hand and say so in a last commit, within a deadline."""
-        self._committer.cancel()
         assignment = self._assignment
+        if _is_evicted(consumer):
+            # A commit that is tried again now would go out without a generation, and a group that is empty takes it.
+            self._committer.cancel()
         try:
             # Shorter than the rebalance timeout, past which the group goes on without this member.
             async with asyncio.timeout(self._settings.rebalance_timeout_ms / 2000), self._batch_lock:
                 if assignment is not None and not assignment.in_doubt:
                     await self._say(consumer, assignment)
         except TimeoutError:
+            self._committer.cancel()
             self._log_error("handler.overran_rebalance", assigned=0 if assignment is None else len(assignment))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -383,6 +386,12 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             rebalances=self._rebalances,
             restarts=self._restarts,
         )
+
+
+def _is_evicted(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the group goes on without this member: its partitions have another owner by now."""
+    coordinator = consumer._coordinator  # noqa: SLF001 - see `_load`
+    return coordinator is not None and coordinator.generation < 0
 
 
 def _ends(

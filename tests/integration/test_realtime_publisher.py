@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from gamebus.catalog import Profile
-from gamebus.delivery.realtime_publisher import DropReason
+from gamebus.delivery.realtime_publisher import DropReason, RealtimePublisher
+from gamebus.settings import RealtimeProducerSettings
 from tests.integration.durable_kit import read_all, until
 from tests.integration.realtime_kit import assert_nothing_doubled, created, found, position_topic, publish, publishing
 
@@ -121,9 +122,11 @@ class TestStop:
     async def test_nothing_is_accepted_before_the_start(self, bootstrap_servers: str, topic_prefix: str) -> None:
         """A drop with a reason, not an exception: the caller is a hot path."""
         catalog = await created(bootstrap_servers, topic_prefix)
-        async with publishing(bootstrap_servers, catalog) as publisher:
-            await publisher.stop()
-            assert publish(publisher, 1) is DropReason.CLOSING
-            await publisher.start()
-            assert publish(publisher, 2) is None
-            await until(lambda: publisher.statistics().written == 1)
+        publisher = RealtimePublisher(
+            bootstrap_servers=bootstrap_servers, catalog=catalog, settings=RealtimeProducerSettings(), boot="boot"
+        )
+        assert publish(publisher, 1) is DropReason.CLOSING
+        await publisher.start()
+        assert publish(publisher, 2) is None
+        await until(lambda: publisher.statistics().written == 1)
+        await publisher.stop()
