@@ -46,6 +46,8 @@ _SETTINGS: Final = {
     "unclean.leader.election.enable": "false",
     # Kafka waits 3 s for more members before the first rebalance of a group; here nobody else comes.
     "group.initial.rebalance.delay.ms": "0",
+    # As low as GAMEBUS_CONSUMER__SESSION_TIMEOUT_MS goes; Kafka refuses less than 6 s.
+    "group.min.session.timeout.ms": "1000",
     # Every partition costs files and start-up time; the defaults (50) are for large clusters.
     "offsets.topic.num.partitions": "10",
     "transaction.state.log.num.partitions": "3",
