@@ -14,12 +14,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from gamebus.catalog import Catalog, parse_catalog, with_partitions
 from gamebus.delivery.dead_letters import DeadLetters
-from gamebus.delivery.durable_consumer import DurableConsumer, SourcedRecord
+from gamebus.delivery.durable_consumer import DurableConsumer, DurableHandler, SourcedRecord, WatermarkStore
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.delivery.partition_work import KafkaRecord
 from gamebus.delivery.topics import create_topics
+from gamebus.processors.durable_effects import DurableEffects
 from gamebus.record import DurableRecord, encode_durable
-from gamebus.settings import ConsumerSettings, DurableProducerSettings
+from gamebus.settings import ConsumerSettings, DurableProducerSettings, RedisSettings
+from gamebus.state.audit import AuditState
+from gamebus.state.connection import Connection, connect
+from gamebus.state.effects import EffectState
+from gamebus.state.marks import MarkState
 
 WAIT_S = 60.0
 """How long anything may take before a test gives up; no assertion is about time."""
@@ -155,9 +160,9 @@ class Collector:
 async def consuming(
     bootstrap_servers: str,
     catalog: Catalog,
-    handler: Collector,
+    handler: DurableHandler,
     publisher: DurablePublisher,
-    marks: Marks,
+    marks: WatermarkStore,
     *,
     group_id: str,
     **settings: Any,
@@ -180,3 +185,54 @@ async def consuming(
             yield consumer
         finally:
             consumer.stop()
+
+
+class RedisEffects:
+    """A handler that applies effects in Redis as the durable processor does, with the marks that go with them.
+
+    `after` runs when the effects of a call are in Redis and nobody knows it yet.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        catalog: Catalog,
+        after: Callable[[str, Sequence[SourcedRecord]], Awaitable[None]] | None = None,
+    ) -> None:
+        state = EffectState(connection, catalog)
+        self.marks = MarkState(connection, on_moved=state.forget)
+        self._effects = DurableEffects(state, catalog)
+        self._after = after
+
+    async def handle(self, room: str, records: Sequence[SourcedRecord]) -> None:
+        await self._effects.handle(room, records)
+        if self._after is not None:
+            await self._after(room, records)
+
+    @property
+    def applied(self) -> int:
+        return self._effects.statistics().applied_total
+
+    @property
+    def duplicates(self) -> int:
+        return self._effects.statistics().duplicates_total
+
+
+@asynccontextmanager
+async def redis(url: str, key_prefix: str) -> AsyncIterator[Connection]:
+    """A connection with keys of the test's own."""
+    connection = connect(RedisSettings(url=url, key_prefix=key_prefix))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def applied(connection: Connection, catalog: Catalog, rooms: Iterable[str]) -> list[str]:
+    """Ids of all events that had their effect in `rooms`; each had it once."""
+    ids: list[str] = []
+    for room in rooms:
+        audit = await AuditState(connection, catalog).read(room)
+        assert audit.duplicates_applied == 0, room
+        ids += [identity.partition("/")[2] for identity in audit.identities]
+    return sorted(ids)
