@@ -88,7 +88,7 @@ class Batch:
         """Monotonic seconds: the age of its oldest record."""
 
         self.records = 0
-        self.dropped_after: Counter[DropReason] = Counter()
+        self.dropped_after: Counter[DropReason] | None = None
         """Drops numbered after the first record of this batch, decided together with it."""
 
     @property
@@ -182,7 +182,12 @@ class PartitionBuffer:
     def drop(self, reason: DropReason) -> None:
         """Decide that the newest attempt is dropped."""
         newest = self.batch or (self._closed[-1] if self._closed else None)
-        (self._dropped if newest is None else newest.dropped_after)[reason] += 1
+        if newest is None:
+            self._dropped[reason] += 1
+        elif newest.dropped_after is None:
+            newest.dropped_after = Counter((reason,))
+        else:
+            newest.dropped_after[reason] += 1
 
     def take(self) -> Batch:
         """Decide that the oldest batch is written, and return it."""
@@ -220,7 +225,8 @@ class PartitionBuffer:
 
     def _decide(self, batch: Batch) -> None:
         self._budget.used_bytes -= batch.bytes
-        self._dropped.update(batch.dropped_after)
+        if batch.dropped_after is not None:
+            self._dropped.update(batch.dropped_after)
 
 
 def require_compiled_records() -> None:

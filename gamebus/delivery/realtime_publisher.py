@@ -316,10 +316,14 @@ class RealtimePublisher:
 
     def _collect(self, lane: _Lane, now: float) -> dict[RealtimeConnection, list[ProducedBatch]]:
         requests: dict[RealtimeConnection, list[ProducedBatch]] = {}
+        writable: dict[RealtimeConnection | None, bool] = {None: False}  # asked once for all partitions of a broker
         for buffer in list(lane.waiting):
             line = self._lines.line(buffer.topic, buffer.partition)
             self._expire(buffer, line, now)
-            if line is not None and line.writable and not buffer.empty:
+            if line not in writable:
+                writable[line] = line is not None and line.writable
+            if writable[line] and not buffer.empty:
+                assert line is not None
                 batch = buffer.take()
                 requests.setdefault(line, []).append(ProducedBatch(buffer.topic, buffer.partition, batch.build()))
             if buffer.empty:
