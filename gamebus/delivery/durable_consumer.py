@@ -22,15 +22,14 @@ from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from gamebus.delivery.assignment import Assignment, Counters
 from gamebus.delivery.committer import COMMIT_TIMEOUT_S, CommitCounters, Committer, WatermarkStore
 from gamebus.delivery.durable_handling import DeadLetterSink, DurableHandler, Handling
 from gamebus.delivery.partition_work import SourcedRecord, Unit
 from gamebus.delivery.tail import close_consumer, raise_if_fetcher_died
-from gamebus.delivery.topics import partition_counts
-from gamebus.errors import ConfigurationError, TopicError
+from gamebus.delivery.topics import require_readable
 from gamebus.settings import ConsumerSettings
 
 __all__ = ["DurableConsumer", "DurableConsumerStatistics", "DurableHandler", "SourcedRecord", "WatermarkStore"]
@@ -137,7 +136,7 @@ class DurableConsumer:
         while not self._stopping.is_set():
             records_before = self._counters.records
             try:
-                await self._require_topics()
+                await require_readable(self._bootstrap_servers, self._topics)
                 await self._consume()
             except* (KafkaError, TimeoutError) as group:
                 failures = 0 if self._counters.records > records_before else failures + 1
@@ -174,15 +173,6 @@ class DurableConsumer:
             lag=self._lag(),
             oldest_s=asyncio.get_running_loop().time() - min(oldest) if oldest else 0.0,
         )
-
-    async def _require_topics(self) -> None:
-        # aiokafka would wait for a missing topic, and make a broker with auto.create.topics.enable create it.
-        try:
-            await partition_counts(self._bootstrap_servers, self._topics)
-        except TopicError:
-            raise
-        except ConfigurationError as error:
-            raise KafkaConnectionError(str(error)) from error
 
     async def _consume(self) -> None:
         """One life of an aiokafka consumer."""

@@ -38,6 +38,7 @@ from gamebus.delivery.realtime_connection import backoff_s
 from gamebus.delivery.reports import LatestReports
 from gamebus.delivery.stream_ledger import StreamLedger
 from gamebus.delivery.tail import Tail, close_consumer, raise_if_fetcher_died
+from gamebus.delivery.topics import require_readable
 from gamebus.errors import ConfigurationError, TopicError
 from gamebus.record import RealtimeRecord
 from gamebus.settings import ConsumerSettings
@@ -134,6 +135,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
         """Set after the first assignment: from then on new records are read."""
 
         reports = catalog.topics[catalog.reports_topic]
+        self._reports_topic = reports.name
         self._tail = Tail(
             bootstrap_servers=bootstrap_servers,
             partitions={reports.name: reports.partitions},
@@ -165,8 +167,8 @@ class RealtimeConsumer(ConsumerRebalanceListener):
         try:
             await self._keep_consuming()
         finally:
-            self._tail.stop()
-            await tail
+            tail.cancel()
+            await asyncio.wait((tail,))
 
     def stop(self) -> None:
         """Ask :meth:`run` to return, after the batch at hand was processed and said to be."""
@@ -229,6 +231,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             task.result()
 
     async def _consume(self, consumer: AIOKafkaConsumer) -> None:
+        await require_readable(self._bootstrap_servers, [*self._topics, self._reports_topic])
         consumer.subscribe(self._topics, listener=self)
         await consumer.start()
         while not self._stopping.is_set():

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from gamebus.catalog import Catalog, Topic
 from gamebus.errors import ConfigurationError, TopicError
@@ -111,6 +111,21 @@ async def partition_counts(bootstrap_servers: str, topics: Iterable[str]) -> dic
         states = await _describe(admin, wanted)
     require_topics(wanted, states)
     return {name: state.partitions for name, state in sorted(states.items())}
+
+
+async def require_readable(bootstrap_servers: str, topics: Iterable[str]) -> None:
+    """Refuse to consume topics that do not exist: aiokafka would wait for them, and make a broker that may create topics do so.
+
+    Raises:
+        TopicError: a topic does not exist.
+        KafkaConnectionError: no broker answers.
+    """
+    try:
+        await partition_counts(bootstrap_servers, topics)
+    except TopicError:
+        raise
+    except ConfigurationError as error:
+        raise KafkaConnectionError(str(error)) from error
 
 
 def require_topics(wanted: Iterable[str], existing: Iterable[str]) -> None:
