@@ -1,13 +1,15 @@
 """A real Kafka and a real Redis for the whole run: no test of what the bus promises stands on a stand-in.
 
 One stack is started for a session and stopped at its end; its servers die with the test runner, even when that is killed. Tests share it, so
-each takes names of its own (`topic_prefix`). Who kills a server starts a stack of its own (`new_stack`).
+each takes names of its own (`topic_prefix`). Who kills or stops a broker takes the stack that is there for it (`fault_stack`), or one of
+its own (`new_stack`).
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -36,6 +38,25 @@ def bootstrap_servers(request: pytest.FixtureRequest) -> str:
 def redis_url(request: pytest.FixtureRequest) -> str:
     """URL of the shared Redis, or GAMEBUS_TEST_REDIS. Its keys are everybody's: use rooms or a key prefix of your own."""
     return os.environ.get("GAMEBUS_TEST_REDIS") or request.getfixturevalue("stack").addresses().redis
+
+
+@pytest.fixture(scope="session")
+def _fault_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("fault-stack"), brokers=1, kafka_ports=(0,), redis_port=0)
+    try:
+        stack.up(foreground=True)
+        yield stack
+    finally:
+        stack.wipe()
+
+
+@pytest.fixture
+def fault_stack(_fault_stack: Stack) -> Iterator[Stack]:
+    """A stack whose servers a test may kill and stop; whole again after each test."""
+    yield _fault_stack
+    for status in _fault_stack.status():
+        _fault_stack.process(status.name).kill(signal.SIGCONT)
+    _fault_stack.up(foreground=True)
 
 
 @pytest.fixture

@@ -15,9 +15,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from gamebus.catalog import Catalog, parse_catalog, with_partitions
 from gamebus.delivery.dead_letters import DeadLetters
 from gamebus.delivery.durable_consumer import DurableConsumer, DurableHandler, SourcedRecord, WatermarkStore
-from gamebus.delivery.durable_publisher import DurablePublisher
+from gamebus.delivery.durable_publisher import DurablePublisher, Written
 from gamebus.delivery.partition_work import KafkaRecord
 from gamebus.delivery.topics import create_topics
+from gamebus.localstack.process import ServerProcess
+from gamebus.localstack.stack import Stack
 from gamebus.processors.durable_effects import DurableEffects
 from gamebus.record import DurableRecord, encode_durable
 from gamebus.settings import ConsumerSettings, DurableProducerSettings, RedisSettings
@@ -77,6 +79,13 @@ async def created(bootstrap_servers: str, topic_prefix: str, *, partitions: int 
     return catalog
 
 
+def kafka_of(stack: Stack) -> tuple[str, ServerProcess]:
+    """Bootstrap servers of a running stack of one broker, and the broker."""
+    addresses = stack.addresses()
+    assert addresses is not None
+    return addresses.kafka, stack.process("kafka-1")
+
+
 async def deleted(bootstrap_servers: str, topic: str) -> None:
     """Delete a topic; returns when no broker lists it."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
@@ -117,6 +126,24 @@ async def committed(bootstrap_servers: str, group_id: str, topic: str) -> dict[i
         return {tp.partition: found.offset for tp, found in offsets.items() if tp.topic == topic and found.offset >= 0}
     finally:
         await admin.close()
+
+
+async def until_committed(bootstrap_servers: str, group_id: str, topic: str, expected: dict[int, int]) -> None:
+    """Wait until the broker's committed offsets are these."""
+    async with asyncio.timeout(WAIT_S):
+        while await committed(bootstrap_servers, group_id, topic) != expected:  # noqa: ASYNC110 - Kafka has no event for it
+            await asyncio.sleep(0.05)
+
+
+async def publish_chat(
+    publisher: DurablePublisher, topic: str, ids: Sequence[str], *, rooms: Sequence[str] = ("arena",)
+) -> list[Written]:
+    """Publish chat under these ids, to the rooms in turn."""
+    futures = []
+    for index, id_ in enumerate(ids):
+        room = rooms[index % len(rooms)]
+        futures.append(publisher.publish(topic, room.encode(), chat(room, id_)))
+    return await asyncio.gather(*futures)
 
 
 class Marks:

@@ -12,11 +12,10 @@ import pytest
 from gamebus.delivery import durable_consumer
 from gamebus.delivery.dead_letters import DeadLetter, read_dead_letters
 from gamebus.delivery.durable_consumer import DurableConsumer, SourcedRecord
-from gamebus.delivery.durable_publisher import DurablePublisher, Written
+from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.errors import StateError
 from gamebus.settings import DurableProducerSettings
 from tests.integration.durable_kit import (
-    WAIT_S,
     Collector,
     Marks,
     RedisEffects,
@@ -26,27 +25,12 @@ from tests.integration.durable_kit import (
     committed,
     consuming,
     created,
+    publish_chat,
     publishing,
     redis,
     until,
+    until_committed,
 )
-
-
-async def _publish(
-    publisher: DurablePublisher, topic: str, ids: Sequence[str], *, rooms: Sequence[str] = ("arena",)
-) -> list[Written]:
-    """Publish chat under these ids, to the rooms in turn."""
-    futures = []
-    for index, id_ in enumerate(ids):
-        room = rooms[index % len(rooms)]
-        futures.append(publisher.publish(topic, room.encode(), chat(room, id_)))
-    return await asyncio.gather(*futures)
-
-
-async def _until_committed(bootstrap_servers: str, group_id: str, topic: str, expected: dict[int, int]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while await committed(bootstrap_servers, group_id, topic) != expected:  # noqa: ASYNC110 - Kafka has no event for it
-            await asyncio.sleep(0.05)
 
 
 class TestCommitOrder:
@@ -65,12 +49,12 @@ class TestCommitOrder:
         handler = Collector(compare)
         ids = [f"{index}" for index in range(60)]
         async with publishing(bootstrap_servers, [topic]) as publisher:
-            await _publish(publisher, topic, ids, rooms=("arena", "lobby", "tower"))
+            await publish_chat(publisher, topic, ids, rooms=("arena", "lobby", "tower"))
             async with consuming(
                 bootstrap_servers, catalog, handler, publisher, Marks(), group_id=topic_prefix, max_poll_records=10
             ):
                 await until(lambda: len(handler.handled) == 60)
-                await _until_committed(bootstrap_servers, topic_prefix, topic, {0: 60})
+                await until_committed(bootstrap_servers, topic_prefix, topic, {0: 60})
         assert len(seen) > 3
         assert all(offset <= first for offset, first in seen)
         assert sorted(handler.ids) == sorted(ids)
@@ -89,14 +73,14 @@ class TestCommitOrder:
 
         handler = Collector(hold_the_slow_room)
         async with publishing(bootstrap_servers, [topic]) as publisher:
-            await _publish(publisher, topic, ["0", "1"], rooms=("arena",))
-            await _publish(publisher, topic, ["slow"], rooms=("slow",))
-            await _publish(publisher, topic, [f"later-{index}" for index in range(30)], rooms=("arena", "lobby"))
+            await publish_chat(publisher, topic, ["0", "1"], rooms=("arena",))
+            await publish_chat(publisher, topic, ["slow"], rooms=("slow",))
+            await publish_chat(publisher, topic, [f"later-{index}" for index in range(30)], rooms=("arena", "lobby"))
             async with consuming(bootstrap_servers, catalog, handler, publisher, Marks(), group_id=topic_prefix):
                 await until(lambda: len(handler.handled) == 32)
-                await _until_committed(bootstrap_servers, topic_prefix, topic, {0: 2})
+                await until_committed(bootstrap_servers, topic_prefix, topic, {0: 2})
                 release.set()
-                await _until_committed(bootstrap_servers, topic_prefix, topic, {0: 33})
+                await until_committed(bootstrap_servers, topic_prefix, topic, {0: 33})
 
     async def test_stopping_commits_what_was_finished(self, bootstrap_servers: str, topic_prefix: str) -> None:
         """A graceful stop leaves nothing to be read again."""
@@ -104,7 +88,7 @@ class TestCommitOrder:
         topic = chat_topic(catalog)
         handler = Collector()
         async with publishing(bootstrap_servers, [topic]) as publisher:
-            await _publish(publisher, topic, ["1", "2", "3"])
+            await publish_chat(publisher, topic, ["1", "2", "3"])
             async with consuming(bootstrap_servers, catalog, handler, publisher, Marks(), group_id=topic_prefix):
                 await until(lambda: len(handler.handled) == 3)
             assert await committed(bootstrap_servers, topic_prefix, topic) == {0: 3}
@@ -132,7 +116,7 @@ class TestOrder:
         handler = Collector(overlap)
         ids = [f"{index:04}" for index in range(600)]
         async with publishing(bootstrap_servers, [topic]) as publisher:
-            await _publish(publisher, topic, ids, rooms=rooms)
+            await publish_chat(publisher, topic, ids, rooms=rooms)
             async with consuming(
                 bootstrap_servers, catalog, handler, publisher, Marks(), group_id=topic_prefix, max_poll_records=50
             ) as consumer:
@@ -158,7 +142,7 @@ class TestOrder:
         handler = Collector(dawdle)
         ids = [f"{index:02}" for index in range(40)]
         async with publishing(bootstrap_servers, [topic]) as publisher:
-            await _publish(publisher, topic, ids)
+            await publish_chat(publisher, topic, ids)
             async with consuming(
                 *(bootstrap_servers, catalog, handler, publisher, Marks()),
                 group_id=topic_prefix,
@@ -166,7 +150,7 @@ class TestOrder:
                 session_timeout_ms=3_000,
             ) as consumer:
                 await until(lambda: len(handler.handled) >= 40)
-                await _until_committed(bootstrap_servers, topic_prefix, topic, {0: 40})
+                await until_committed(bootstrap_servers, topic_prefix, topic, {0: 40})
                 assert consumer.statistics().rebalances == 0
         assert handler.ids == ids
 
@@ -190,10 +174,10 @@ class TestPoison:
         handler = Collector(choke)
         rooms = [f"room-{number}" for number in range(8)]
         async with publishing(bootstrap_servers, [topic, catalog.dead_letter_topic]) as publisher:
-            await _publish(publisher, topic, [f"before-{room}" for room in rooms], rooms=rooms)
-            (bad,) = await _publish(publisher, topic, ["bad"], rooms=rooms[:1])
+            await publish_chat(publisher, topic, [f"before-{room}" for room in rooms], rooms=rooms)
+            (bad,) = await publish_chat(publisher, topic, ["bad"], rooms=rooms[:1])
             garbage = await publisher.publish(topic, rooms[0].encode(), b"\xc1 not msgpack")
-            await _publish(publisher, topic, [f"after-{room}" for room in rooms], rooms=rooms)
+            await publish_chat(publisher, topic, [f"after-{room}" for room in rooms], rooms=rooms)
             async with consuming(
                 *(bootstrap_servers, catalog, handler, publisher, Marks()),
                 group_id=topic_prefix,
@@ -221,9 +205,9 @@ class TestPoison:
         topic = chat_topic(catalog)
         handler = Collector()
         async with publishing(bootstrap_servers, [topic, catalog.dead_letter_topic]) as publisher:
-            await _publish(publisher, topic, ["0"])
+            await publish_chat(publisher, topic, ["0"])
             await publisher.publish(topic, b"arena", b"poison")
-            await _publish(publisher, topic, ["2"])
+            await publish_chat(publisher, topic, ["2"])
             stopped = DurablePublisher(
                 bootstrap_servers=bootstrap_servers,
                 settings=DurableProducerSettings(),
@@ -231,9 +215,9 @@ class TestPoison:
             )
             async with consuming(bootstrap_servers, catalog, handler, stopped, Marks(), group_id=topic_prefix):
                 await until(lambda: handler.ids == ["0", "2"])
-                await _until_committed(bootstrap_servers, topic_prefix, topic, {0: 1})
+                await until_committed(bootstrap_servers, topic_prefix, topic, {0: 1})
                 await stopped.start()
-                await _until_committed(bootstrap_servers, topic_prefix, topic, {0: 3})
+                await until_committed(bootstrap_servers, topic_prefix, topic, {0: 3})
             await stopped.stop(deadline_s=1.0)
         assert len(await read_dead_letters(bootstrap_servers, catalog.dead_letter_topic)) == 1
 
@@ -250,7 +234,7 @@ class TestPoison:
 
         handler = Collector(fail_for_a_while)
         async with publishing(bootstrap_servers, [topic, catalog.dead_letter_topic]) as publisher:
-            await _publish(publisher, topic, ["1", "2"], rooms=("hiccup", "outage"))
+            await publish_chat(publisher, topic, ["1", "2"], rooms=("hiccup", "outage"))
             async with consuming(
                 *(bootstrap_servers, catalog, handler, publisher, Marks()),
                 group_id=topic_prefix,
@@ -280,7 +264,7 @@ class TestRebalance:
             while not done.is_set():
                 more = [f"{len(ids) + index:06}" for index in range(len(rooms))]
                 ids.extend(more)
-                await _publish(publisher, topic, more, rooms=rooms)
+                await publish_chat(publisher, topic, more, rooms=rooms)
                 await asyncio.sleep(0.005)
 
         async with redis(redis_url, topic_prefix) as connection, publishing(bootstrap_servers, [topic]) as publisher:

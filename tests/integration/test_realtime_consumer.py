@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -18,7 +18,7 @@ from gamebus.errors import TopicError
 from gamebus.localstack.stack import Stack
 from gamebus.record import RealtimeRecord, encode_realtime
 from gamebus.settings import ConsumerSettings
-from tests.integration.durable_kit import WAIT_S, committed, until
+from tests.integration.durable_kit import WAIT_S, committed, kafka_of, until
 from tests.integration.realtime_kit import (
     Collector,
     consuming,
@@ -103,13 +103,9 @@ class TestCommitOrder:
         assert second.numbers == [2]
         assert (row.processed, row.skipped, row.lost_in_crash) == (2, 0, 0)
 
-    async def test_a_batch_whose_commit_has_no_answer_is_dropped(
-        self, new_stack: Callable[..., Stack], topic_prefix: str
-    ) -> None:
+    async def test_a_batch_whose_commit_has_no_answer_is_dropped(self, fault_stack: Stack, topic_prefix: str) -> None:
         """An unknown outcome counts as a failure: the batch is dropped and counted, and what follows is processed."""
-        stack = new_stack()
-        kafka = (await asyncio.to_thread(stack.up, foreground=True)).kafka
-        broker = stack.process("kafka-1")
+        kafka, broker = kafka_of(fault_stack)
         catalog = await created(kafka, topic_prefix, partitions=1)
         publishers: list[RealtimePublisher] = []
 

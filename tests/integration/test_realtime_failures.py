@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from gamebus.delivery.realtime_publisher import DropReason, RealtimePublisher
 from gamebus.localstack.stack import Stack
-from tests.integration.durable_kit import until
+from tests.integration.children import running, said
+from tests.integration.durable_kit import kafka_of, until
 from tests.integration.realtime_kit import (
     Collector,
     assert_in_order,
@@ -26,7 +27,6 @@ from tests.integration.realtime_kit import (
     publishing,
     total,
 )
-from tests.integration.realtime_process import running, said
 
 
 class _Player:
@@ -85,11 +85,9 @@ async def _outage(
 
 
 class TestProducerFailures:
-    async def test_network_timeout(self, new_stack: Callable[..., Stack], topic_prefix: str) -> None:
+    async def test_network_timeout(self, fault_stack: Stack, topic_prefix: str) -> None:
         """A broker that hangs (its connections stand, nothing answers): messages are lost, the publisher goes on."""
-        stack = new_stack()
-        kafka = (await asyncio.to_thread(stack.up, foreground=True)).kafka
-        broker = stack.process("kafka-1")
+        kafka, broker = kafka_of(fault_stack)
         await _outage(
             kafka,
             topic_prefix,
@@ -98,11 +96,9 @@ class TestProducerFailures:
             {DropReason.EXPIRED, DropReason.NOT_CONNECTED, DropReason.NO_LEADER},
         )
 
-    async def test_broker_unavailable(self, new_stack: Callable[..., Stack], topic_prefix: str) -> None:
+    async def test_broker_unavailable(self, fault_stack: Stack, topic_prefix: str) -> None:
         """A broker that dies and returns: messages are lost meanwhile, fresh ones flow again."""
-        stack = new_stack()
-        kafka = (await asyncio.to_thread(stack.up, foreground=True)).kafka
-        broker = stack.process("kafka-1")
+        kafka, broker = kafka_of(fault_stack)
         await _outage(
             kafka,
             topic_prefix,
@@ -142,11 +138,9 @@ class TestProducerFailures:
         assert handler.numbers == [1, 2, 3]
         assert (row.processed, dict(row.dropped), row.lost_on_wire) == (3, {"too_large": 1}, 0)
 
-    async def test_buffer_full(self, new_stack: Callable[..., Stack], topic_prefix: str) -> None:
+    async def test_buffer_full(self, fault_stack: Stack, topic_prefix: str) -> None:
         """No call waits: past the bound of all buffers new messages are dropped, and counted as such."""
-        stack = new_stack()
-        kafka = (await asyncio.to_thread(stack.up, foreground=True)).kafka
-        broker = stack.process("kafka-1")
+        kafka, broker = kafka_of(fault_stack)
         catalog = await created(kafka, topic_prefix)
         handler = Collector()
         async with consuming(kafka, catalog, handler, group_id=topic_prefix) as consumer:
@@ -175,7 +169,9 @@ class TestProducerFailures:
         catalog = await created(bootstrap_servers, topic_prefix, partitions=1)
         handler = Collector()
         async with consuming(bootstrap_servers, catalog, handler, group_id=topic_prefix) as consumer:
-            async with running("publish", kafka=bootstrap_servers, topic_prefix=topic_prefix) as process:
+            async with running(
+                "realtime_process", "publish", kafka=bootstrap_servers, topic_prefix=topic_prefix
+            ) as process:
                 await said(process, "written", at_least=1)
                 await said(process, "buffered", at_least=10)
                 process.kill()
@@ -195,7 +191,11 @@ class TestConsumerFailures:
         """Kill a consumer at a word, let another take over; returns what each processed, and the account."""
         catalog = await created(kafka, topic_prefix, partitions=1)
         async with running(
-            "consume", kafka=kafka, topic_prefix=topic_prefix, group_id=topic_prefix, stop_before=stop_before
+            *("realtime_process", "consume"),
+            kafka=kafka,
+            topic_prefix=topic_prefix,
+            group_id=topic_prefix,
+            stop_before=stop_before,
         ) as process:
             await said(process, "ready")
             async with publishing(kafka, catalog) as publisher:
