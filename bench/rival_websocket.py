@@ -8,6 +8,7 @@ No validation, no limits, no accounting. Both answer `hello` and `ping`, so that
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ import msgpack
 import uvloop
 from aiokafka import AIOKafkaProducer
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from bench.websocket_load import SUBPROTOCOL
 
@@ -24,7 +26,13 @@ Publish = Callable[[str, Any], Awaitable[None]]
 
 
 async def handle(websocket: ServerConnection, publish: Publish | None) -> None:
-    """Serve one connection."""
+    """Serve one connection; the load ends by cutting it."""
+    with contextlib.suppress(ConnectionClosed):
+        await converse(websocket, publish)
+
+
+async def converse(websocket: ServerConnection, publish: Publish | None) -> None:
+    """Take what comes until the connection closes."""
     async for payload in websocket:
         message = msgpack.unpackb(payload)
         operation = message[0]
