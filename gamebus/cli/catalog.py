@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from gamebus.catalog import Role
-from gamebus.settings import Settings, load_catalog
+from gamebus.settings import load_catalog, load_settings
 
 
 def main(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the event types: delivery class, topic, who may publish, limits, and why a loss is acceptable."""
-    types = load_catalog(Settings()).types.values()
+    types = load_catalog(load_settings()).types.values()
     rows = [
         {
             "type": event_type.name,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.cli import _settings
 from gamebus.delivery.dead_letters import DeadLetter, read_dead_letters
 from gamebus.delivery.dead_letters import replay as replay_letter
 from gamebus.delivery.durable_publisher import DurablePublisher
@@ -30,7 +31,7 @@ def list_(
     pending: Annotated[bool, typer.Option("--pending", help="Only those that were never replayed.")] = False,
 ) -> None:
     """List dead letters, oldest first."""
-    settings = Settings()
+    settings = _settings.load()
     letters = _read(settings, load_catalog(settings))
     if pending:
         letters = [letter for letter in letters if letter.replayed_ms is None]
@@ -49,7 +50,7 @@ def list_(
 @app.command()
 def show(name: _Name, as_json: _Json = False) -> None:
     """Show a dead letter with its content."""
-    settings = Settings()
+    settings = _settings.load()
     letter = _find(_read(settings, load_catalog(settings)), name)
     row = _row(letter) | _content(letter)
     if as_json:
@@ -69,7 +70,7 @@ def replay(
     """Publish events of dead letters to their topics again; they keep their ids, so no effect happens twice."""
     if bool(names) == every:
         raise typer.BadParameter("name dead letters, or give --all")
-    settings = Settings()
+    settings = _settings.load()
     catalog = load_catalog(settings)
     letters = _read(settings, catalog)
     if every:

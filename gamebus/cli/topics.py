@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from gamebus.cli import _settings
 from gamebus.delivery import topics
-from gamebus.settings import Settings, load_catalog
+from gamebus.settings import load_catalog
 
 app = typer.Typer(help="Create, list and check the Kafka topics of the catalog.", no_args_is_help=True)
 
@@ -20,7 +21,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def create(as_json: _Json = False) -> None:
     """Create the topics that are missing; topics that exist are never changed."""
-    settings = Settings()
+    settings = _settings.load()
     catalog = load_catalog(settings)
     states = asyncio.run(topics.create_topics(settings.kafka.bootstrap_servers, catalog))
     if as_json:
@@ -38,7 +39,7 @@ def create(as_json: _Json = False) -> None:
 @app.command("list")
 def list_(as_json: _Json = False) -> None:
     """List the topics of the catalog with their delivery class and event types."""
-    settings = Settings()
+    settings = _settings.load()
     catalog = load_catalog(settings)
     existing = asyncio.run(topics.list_topics(settings.kafka.bootstrap_servers, catalog))
     rows = [
@@ -65,7 +66,7 @@ def list_(as_json: _Json = False) -> None:
 @app.command()
 def check(as_json: _Json = False) -> None:
     """Compare the brokers' topics with the contract of the delivery classes; exit 1 on any difference."""
-    settings = Settings()
+    settings = _settings.load()
     differences = asyncio.run(topics.check_topics(settings.kafka.bootstrap_servers, load_catalog(settings)))
     if as_json:
         typer.echo(json.dumps([asdict(difference) for difference in differences], indent=2))
