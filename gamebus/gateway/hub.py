@@ -19,7 +19,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from gamebus import events
 from gamebus.catalog import Catalog, DeliveryClass, Role
@@ -349,7 +349,12 @@ class Hub:
         if not room:
             del self._rooms[room.name], self._rooms_by_key[room.name.encode()]
 
-    def _on_read(self, room: Room) -> None:
+    def _on_read(self, room: Room, positions: Mapping[str, Any] | None) -> None:
+        if positions is not None:
+            quiet = not room.moved
+            room.load_positions(positions)
+            if quiet and room.moved:
+                self._ticker.add(room)
         # First, so that nobody is announced to a client whom its `joined` names.
         self._announce(room)
         self._joins.settle(room)

@@ -9,7 +9,7 @@ room is missed: those that came since the request follow from the history.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from gamebus.gateway.history import History, LoggedEvent
 from gamebus.gateway.loop import Loop
@@ -20,12 +20,15 @@ from gamebus.protocol import frames
 
 JOIN_DEADLINE_S: Final = 0.5
 
+_Key = TypeVar("_Key", Client, Room)
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Joining:
     """A join that is not answered yet."""
 
     client: Client
+    room: Room
     resume: str | None
     resume_place: dict[str, int] | None
     """Place of that cursor; None also when it is none of this room."""
@@ -36,7 +39,10 @@ class _Joining:
 
 
 class Joins:
-    """Answers joins, in the order of the requests where they can be.
+    """Answers joins; those of one client in the order of its requests.
+
+    Otherwise what follows a `joined` could overtake it: the outbox keeps the order of `joined` frames, but ticks and missed events
+    do not wait in its queue.
 
     Args:
         history: events to resume from.
@@ -48,7 +54,9 @@ class Joins:
         self._history = history
         self._loop = loop
         self._tick_hz = tick_hz
-        self._waiting: dict[Room, list[_Joining]] = {}
+        # The same joins twice, in the order of the requests: by what they wait for, and by who waits.
+        self._in_room: dict[Room, list[_Joining]] = {}
+        self._of_client: dict[Client, list[_Joining]] = {}
         self.recovered = 0
         self.not_recovered = 0
 
@@ -56,38 +64,39 @@ class Joins:
         """A client asks to join; the room has it already."""
         joining = _Joining(
             client=client,
+            room=room,
             resume=resume,
             resume_place=None if resume is None else self._history.parse(room.name, resume),
             begin=self._history.head(room.name),
             answer=client.outbox.reserve(),
             deadline=self._loop.time() + JOIN_DEADLINE_S,
         )
-        self._waiting.setdefault(room, []).append(joining)
+        self._in_room.setdefault(room, []).append(joining)
+        self._of_client.setdefault(client, []).append(joining)
         self.settle(room)
-        if room in self._waiting:
+        if joining in self._of_client.get(client, ()):
             self._loop.call_at(joining.deadline, self.settle, room)
 
     def settle(self, room: Room) -> None:
         """Answer the joins of a room that need not wait any longer."""
         now = self._loop.time()
-        for joining in self._waiting.pop(room, ()):
-            if now >= joining.deadline:
-                # Redis does not answer: later joins need not wait for it, polls will mend the roster.
-                room.loaded = True
-            elif not room.loaded or self._is_ahead(room, joining):
-                self._waiting.setdefault(room, []).append(joining)
-                continue
-            self._answer(room, joining, now)
+        for waiting in list(self._in_room.get(room, ())):
+            # Also those for which they made way.
+            for joining in list(self._of_client.get(waiting.client, ())):
+                if not self._is_due(joining, now):
+                    break
+                self._remove(joining)
+                self._answer(joining, now)
 
     def settle_all(self) -> None:
         """The history has grown."""
-        for room in list(self._waiting):
+        for room in list(self._in_room):
             self.settle(room)
 
     def finish(self, client: Client, room: Room) -> None:
-        """Answer what a client still waits for, since it leaves: `joined` comes before `left`."""
+        """Answer what a client still waits for, since it leaves: `joined` comes before `left`, and nothing between them."""
         for joining in self._take(client, room):
-            self._answer(room, joining, self._loop.time())
+            self._send_joined(joining, *self._missed(joining, self._loop.time())[1:])
 
     def withdraw(self, client: Client, room: Room) -> None:
         """Forget what a client still waits for: its connection ends."""
@@ -96,26 +105,42 @@ class Joins:
 
     def cursor(self, client: Client, room: Room) -> str | None:
         """Where a client stands whose join is not answered; None when none is under way."""
-        for joining in self._waiting.get(room, ()):
-            if joining.client is client:
+        for joining in self._of_client.get(client, ()):
+            if joining.room is room:
                 given = joining.resume if joining.resume_place is not None else None
                 return given or self._history.cursor(room.name, joining.begin)
         return None
 
     def _take(self, client: Client, room: Room) -> list[_Joining]:
-        waiting = self._waiting.pop(room, [])
-        others = [joining for joining in waiting if joining.client is not client]
-        if others:
-            self._waiting[room] = others
-        return [joining for joining in waiting if joining.client is client]
+        taken = [joining for joining in self._of_client.get(client, ()) if joining.room is room]
+        for joining in taken:
+            self._remove(joining)
+        return taken
 
-    def _is_ahead(self, room: Room, joining: _Joining) -> bool:
+    def _remove(self, joining: _Joining) -> None:
+        _remove(self._in_room, joining.room, joining)
+        _remove(self._of_client, joining.client, joining)
+
+    def _is_due(self, joining: _Joining, now: float) -> bool:
+        if now >= joining.deadline:
+            # Redis does not answer: later joins need not wait for it, polls will mend the roster.
+            joining.room.loaded = True
+            return True
+        return joining.room.loaded and not self._is_ahead(joining)
+
+    def _is_ahead(self, joining: _Joining) -> bool:
         place = joining.resume_place
-        return place is not None and self._history.is_ahead(room.name, place)
+        return place is not None and self._history.is_ahead(joining.room.name, place)
 
-    def _answer(self, room: Room, joining: _Joining, now: float) -> None:
-        outbox = joining.client.outbox
-        missed, cursor, recovered = self._missed(room, joining, now)
+    def _answer(self, joining: _Joining, now: float) -> None:
+        missed, cursor, recovered = self._missed(joining, now)
+        self._send_joined(joining, cursor, recovered)
+        joining.room.listen(joining.client)
+        if missed:
+            joining.client.outbox.replay(joining.room.name, missed, cursor)
+
+    def _send_joined(self, joining: _Joining, cursor: str, recovered: bool | None) -> None:  # noqa: FBT001 - as on the wire
+        room, outbox = joining.room, joining.client.outbox
         # Not the players of this moment: who came or went since the last announcement is about to be announced to this client
         # as well, and who does both in between never will be.
         players = set(room.roster.announced)
@@ -131,12 +156,10 @@ class Joins:
             recovered=recovered,
         )
         outbox.fill(joining.answer, server_frame(message, outbox.encoding))
-        room.listen(joining.client)
-        if missed:
-            outbox.replay(room.name, missed, cursor)
 
-    def _missed(self, room: Room, joining: _Joining, now: float) -> tuple[list[LoggedEvent], str, bool | None]:
+    def _missed(self, joining: _Joining, now: float) -> tuple[list[LoggedEvent], str, bool | None]:
         """Events that go to a client before the live ones, the cursor that it stands at, and what became of its resume."""
+        room = joining.room
         recovered = None if joining.resume is None else False
         if room.is_listening(joining.client):
             # It asked again: live events go on as they do.
@@ -154,3 +177,9 @@ class Joins:
             # More came during the wait than the history holds.
             return [], self._history.cursor(room.name, self._history.head(room.name)), recovered
         return since, self._history.cursor(room.name, joining.begin), recovered
+
+
+def _remove(joins: dict[_Key, list[_Joining]], key: _Key, joining: _Joining) -> None:
+    joins[key].remove(joining)
+    if not joins[key]:
+        del joins[key]

@@ -76,7 +76,7 @@ class Membership:
         presence: who is where.
         positions: where they are.
         rooms: rooms with local clients; read, never changed.
-        on_read: called with a room whose roster was read, or whose first read ended.
+        on_read: called with a room whose roster was read, and at the first time with the positions in it.
         clock: monotonic seconds.
         now_ms: Unix milliseconds.
     """
@@ -87,7 +87,7 @@ class Membership:
         presence: PresenceState,
         positions: PositionState,
         rooms: Mapping[str, Room],
-        on_read: Callable[[Room], None],
+        on_read: Callable[[Room, Mapping[str, Any] | None], None],
         clock: Callable[[], float],
         now_ms: Callable[[], int],
     ) -> None:
@@ -202,9 +202,7 @@ class Membership:
                 )
             for room, known in zip(rooms, positions, strict=True):
                 room.roster.read(members[room.name], complete=self.complete)
-                room.load_positions(known)
-                room.loaded = True
-                self._on_read(room)
+                self._on_read(room, known)
             self._succeeded()
 
     async def _poll(self, now: float) -> None:
@@ -221,7 +219,7 @@ class Membership:
                 self._refresh_at = 0.0
             for room in rooms:
                 room.roster.read(members[room.name], complete=self.complete)
-                self._on_read(room)
+                self._on_read(room, None)
         self._polls += 1
 
     async def _refresh(self, now: float) -> None:

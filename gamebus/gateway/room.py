@@ -147,9 +147,12 @@ class Room:
     def load_positions(self, positions: Mapping[str, Any]) -> None:
         """Take in positions of players here that were published before this gateway listened; newer ones win."""
         players = self.roster.players
+        # Clients whose wait was over before this was known have had their `joined`: they get it with the next tick.
+        into = self.moved if self.loaded else self._latest
         for player, data in positions.items():
-            if player in players and player not in self.moved:
-                self._latest.setdefault(player, data)
+            if player in players and player not in self.moved and player not in self._latest:
+                into[player] = data
+        self.loaded = True
 
     # -- fan-out -----------------------------------------------------------------------------------------------------
 

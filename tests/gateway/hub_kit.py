@@ -318,8 +318,15 @@ def chat(room: str, id_: str, publisher: str = "alice", text: str = "hi") -> Dur
 class Gateway:
     """A hub with everything around it."""
 
-    def __init__(self, *, redis: RedisInMemory | None = None, kafka: Kafka | None = None, **settings: int) -> None:
-        self.loop = ManualLoop()
+    def __init__(
+        self,
+        *,
+        redis: RedisInMemory | None = None,
+        kafka: Kafka | None = None,
+        loop: ManualLoop | None = None,
+        **settings: int,
+    ) -> None:
+        self.loop = loop or ManualLoop()
         self.redis = redis or RedisInMemory()
         self.kafka = kafka or Kafka()
         self._seq = itertools.count(1)
