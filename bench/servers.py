@@ -34,10 +34,10 @@ def servers(*, brokers: int = 1) -> Iterator[StackAddresses]:
             stack.wipe()
 
 
-def contestant(module: str, *arguments: str) -> dict[str, Any]:
+def contestant(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Run a module of this package as a process; what it printed as JSON in its last line."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", module, *arguments], env=env, capture_output=True, text=True, check=False, timeout=300
     )
     if done.returncode != 0:
         raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")

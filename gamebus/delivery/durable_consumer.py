@@ -31,6 +31,7 @@ from gamebus.delivery.partition_work import SourcedRecord, Unit
 from gamebus.delivery.tail import close_consumer, raise_if_fetcher_died
 from gamebus.delivery.topics import require_readable
 from gamebus.settings import ConsumerSettings
+from gamebus.telemetry.metrics import counter, gauge
 
 __all__ = ["DurableConsumer", "DurableConsumerStatistics", "DurableHandler", "SourcedRecord", "WatermarkStore"]
 
@@ -51,34 +52,23 @@ _RETRY_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class DurableConsumerStatistics:
-    """Counters since the start; `partitions`, `in_flight`, `blocked`, `lag` and `oldest_s` now.
+    """Counters since the start, and what is unfinished."""
 
-    Attributes:
-        skipped: offsets that the log no longer had when they were to be read.
-        retries: calls of the handler that were repeated.
-        rewinds: partitions that were read again because Redis had lost effects.
-        restarts: times the consumer was rebuilt.
-        in_flight: records read and not done.
-        blocked: units that wait for the end of an outage.
-        lag: records that brokers are known to have and that are not done.
-        oldest_s: age of the oldest unfinished record, since it was read.
-    """
-
-    records: int
-    handled: int
-    dead_letters: int
-    skipped: int
-    retries: int
-    commits: int
-    commit_failures: int
-    rebalances: int
-    rewinds: int
-    restarts: int
-    partitions: int
-    in_flight: int
-    blocked: int
-    lag: int
-    oldest_s: float
+    records: int = counter("Records read from Kafka.")
+    handled: int = counter("Records whose effects are durable.")
+    dead_letters: int = counter("Records that went to the dead-letter topic.")
+    skipped: int = counter("Offsets that the log no longer had when they were to be read.")
+    retries: int = counter("Calls of the handler that were repeated.")
+    commits: int = counter("Commits that succeeded.")
+    commit_failures: int = counter("Commits that failed.")
+    rebalances: int = counter("Rebalances of the group.")
+    rewinds: int = counter("Partitions that were read again because Redis had lost effects.")
+    restarts: int = counter("Times the consumer was rebuilt.")
+    partitions: int = gauge("Partitions assigned.")
+    in_flight: int = gauge("Records read and not done.")
+    blocked: int = gauge("Units of work that wait for the end of an outage.")
+    lag: int = gauge("Records that brokers are known to have and that are not done.")
+    oldest_s: float = gauge("Age of the oldest unfinished record since it was read, seconds.")
 
 
 class DurableConsumer:

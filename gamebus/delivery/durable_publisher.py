@@ -33,6 +33,7 @@ from gamebus.delivery.idempotent_producer import IdempotentProducer
 from gamebus.delivery.partitioner import Partitioner
 from gamebus.errors import ConfigurationError, DeliveryError, OutcomeUnknown, PublishFailed, TopicError
 from gamebus.settings import DurableProducerSettings
+from gamebus.telemetry.metrics import counter, gauge
 
 __all__ = ["MAX_RECORD_BYTES", "DurablePublisher", "DurablePublisherStatistics", "Written"]
 
@@ -53,23 +54,17 @@ _STUCK_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class DurablePublisherStatistics:
-    """Counters since the start; `queued_*` now.
+    """Counters since the start, and what waits in the outbox."""
 
-    Attributes:
-        accepted: publishes that got a future; every one of them ends as acked, failed or unknown.
-        overloaded: publishes refused because the outbox was full.
-        rebuilds: producers that replaced a failed one.
-    """
-
-    accepted: int
-    acked: int
-    failed: int
-    unknown: int
-    overloaded: int
-    batches: int
-    rebuilds: int
-    queued_records: int
-    queued_bytes: int
+    accepted: int = counter("Publishes taken; every one of them ends as acked, failed or unknown.")
+    acked: int = counter("Publishes that all in-sync replicas have.")
+    failed: int = counter("Publishes that were surely not written.")
+    unknown: int = counter("Publishes of which nobody knows whether they were written.")
+    overloaded: int = counter("Publishes refused because the outbox was full.")
+    batches: int = counter("Record batches acknowledged.")
+    rebuilds: int = counter("Producers that replaced a failed one.")
+    queued_records: int = gauge("Records in the outbox.")
+    queued_bytes: int = gauge("Bytes of these.")
 
 
 class _PartitionState:

@@ -42,6 +42,7 @@ from gamebus.delivery.topics import require_readable
 from gamebus.errors import ConfigurationError, TopicError
 from gamebus.record import RealtimeRecord
 from gamebus.settings import ConsumerSettings
+from gamebus.telemetry.metrics import counter, gauge
 
 _POLL_MS: Final = 200
 _FETCH_MAX_WAIT_MS: Final = 100
@@ -74,35 +75,24 @@ class RealtimeHandler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RealtimeConsumerStatistics:
-    """Counters since the start, and the state at this moment.
+    """Counters since the start, and where the partitions stand."""
 
-    Attributes:
-        records: read from Kafka.
-        processed: handed to the handler.
-        skipped: too old, overtaken, or read before.
-        invalid: not a record of gamebus; passed over.
-        dropped_on_failed_commit: not processed, because their commit failed or its outcome is unknown.
-        failed_in_handler: committed, and the handler raised.
-        resets: jumps of a position.
-        commit_seconds: time that all commits took; divided by `commits` their mean latency.
-        lag: records that brokers are known to have and that were not read yet.
-        restarts: times the consumer was rebuilt.
-    """
-
-    records: int
-    processed: int
-    skipped: int
-    invalid: int
-    dropped_on_failed_commit: int
-    failed_in_handler: int
-    resets: int
-    commits: int
-    commit_failures: int
-    commit_seconds: float
-    assigned: int
-    lag: int
-    rebalances: int
-    restarts: int
+    records: int = counter("Records read from Kafka.")
+    processed: int = counter("Records handed to the handler.")
+    skipped: int = counter("Records not processed because they were too old, overtaken, or read before.")
+    invalid: int = counter("Records that are none of gamebus; passed over.")
+    dropped_on_failed_commit: int = counter(
+        "Records not processed because their commit failed or its outcome is unknown."
+    )
+    failed_in_handler: int = counter("Records committed whose handler raised.")
+    resets: int = counter("Jumps of a position.")
+    commits: int = counter("Commits that succeeded.")
+    commit_failures: int = counter("Commits that failed.")
+    commit_seconds: float = counter("Time that all commits took; by the rate of commits their mean latency.")
+    assigned: int = gauge("Partitions assigned.")
+    lag: int = gauge("Records that brokers are known to have and that were not read yet.")
+    rebalances: int = counter("Rebalances of the group.")
+    restarts: int = counter("Times the consumer was rebuilt.")
 
 
 class RealtimeConsumer(ConsumerRebalanceListener):

@@ -40,6 +40,7 @@ from gamebus.delivery.realtime_lines import RealtimeLines
 from gamebus.delivery.reports import StreamReport
 from gamebus.record import encode_realtime
 from gamebus.settings import RealtimeProducerSettings
+from gamebus.telemetry.metrics import counter, gauge
 
 __all__ = ["DropReason", "RealtimePublisher", "RealtimeStatistics"]
 
@@ -54,29 +55,21 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RealtimeStatistics:
-    """Counters since the start of the publisher, and the state of its buffers.
+    """Counters since the start of the publisher, and the state of its buffers."""
 
-    Attributes:
-        attempted: calls of `publish`.
-        written: records handed to a socket.
-        dropped: records dropped, by reason. What is neither written nor dropped is waiting.
-        batches: record batches written; `written / batches` is their mean size in records.
-        written_bytes: bytes of produce requests.
-        connects: connections made; the first of each broker is not a reconnect.
-        connected: brokers with a connection, of those that lead a partition.
-    """
-
-    attempted: int
-    written: int
-    dropped: Mapping[DropReason, int]
-    batches: int
-    requests: int
-    written_bytes: int
-    buffered_bytes: int
-    buffer_available_bytes: int
-    brokers: int
-    connected: int
-    connects: int
+    attempted: int = counter("Calls of publish.")
+    written: int = counter("Records handed to a socket.")
+    dropped: Mapping[DropReason, int] = counter(
+        "Records dropped. What is neither written nor dropped is waiting.", label="reason"
+    )
+    batches: int = counter("Record batches written; by the rate of records written their mean size.")
+    requests: int = counter("Produce requests written.")
+    written_bytes: int = counter("Bytes of produce requests.")
+    buffered_bytes: int = gauge("Bytes in all buffers.")
+    buffer_available_bytes: int = gauge("Bytes that the buffers still take.")
+    brokers: int = gauge("Brokers that lead a partition.")
+    connected: int = gauge("Brokers among them with a connection.")
+    connects: int = counter("Connections made; the first of each broker is not a reconnect.")
 
 
 @dataclass(slots=True, eq=False)

@@ -4,14 +4,17 @@ Guarantees: once its positions are fixed (`caught_up` of a tail that starts at t
 handed over at least until `stop`, in offset order per partition, never twice. Lost connections, moved leaders and dead brokers
 only delay it. What retention or a truncated log took away before it was read is counted in `statistics().skipped`.
 
-Not guaranteed: that every process sees a record at the same time, or anything about records written before the start.
+A tail that starts at the end may follow some of its partitions only, and others from one moment to the next (:meth:`Tail.follow`).
+
+Not guaranteed: that every process sees a record at the same time, or anything about records written before the start, or
+before their partition was followed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,12 +22,15 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from gamebus.telemetry.metrics import counter, gauge
+
 _log = structlog.get_logger(__name__)
 
 OnRecords = Callable[[str, int, Sequence[ConsumerRecord[bytes, bytes]]], None]
 """Takes topic, partition and the next records of it. A plain function: while it runs nothing else does, so it is quick."""
 
-_POLL_MS: Final = 200
+# Also the longest that a partition waits to be followed while nothing is read.
+_POLL_MS: Final = 50
 _REQUEST_TIMEOUT_MS: Final = 5_000
 _CLOSE_TIMEOUT_S: Final = 5.0
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -34,22 +40,16 @@ _METADATA_MAX_AGE_MS: Final = 30_000
 
 @dataclass(frozen=True, slots=True)
 class TailStatistics:
-    """Counters since the start.
+    """Counters since the start."""
 
-    Attributes:
-        records: handed over.
-        skipped: offsets that were never read because the log no longer had them, or because a tail of fresh data jumped to
-            the end after it had fallen out of the log.
-        resets: positions that were outside the log.
-        restarts: times the consumer was rebuilt.
-        lag: records that brokers are known to have and that were not read yet.
-    """
-
-    records: int
-    skipped: int
-    resets: int
-    restarts: int
-    lag: int
+    records: int = counter("Records handed over.")
+    skipped: int = counter(
+        "Offsets that were never read: the log no longer had them, or a tail of fresh data jumped to its end."
+    )
+    resets: int = counter("Positions that were outside the log.")
+    restarts: int = counter("Times the consumer was rebuilt.")
+    lag: int = gauge("Records that brokers are known to have and that were not read yet.")
+    followed: int = gauge("Partitions that are read.")
 
 
 class Tail:
@@ -59,6 +59,7 @@ class Tail:
         partitions: number of partitions of each topic (:func:`gamebus.delivery.topics.partition_counts`).
         on_records: called with the next records of one partition; what it raises ends :meth:`run`.
         start_back_ms: how far back to begin, by record time; None begins at the end.
+        follow_back_ms: how far back a partition begins that is followed anew.
         fetch_min_bytes: what a broker waits for before it answers, at most `fetch_max_wait_ms`. With 1 a record is answered
             at once; more trades latency for fewer requests.
     """
@@ -70,6 +71,7 @@ class Tail:
         partitions: Mapping[str, int],
         on_records: OnRecords,
         start_back_ms: int | None = None,
+        follow_back_ms: int = 0,
         fetch_min_bytes: int = 1,
         fetch_max_wait_ms: int = 500,
         client_id: str = "gamebus-tail",
@@ -80,13 +82,17 @@ class Tail:
         ]
         self._on_records = on_records
         self._start_back_ms = start_back_ms
+        self._follow_back_ms = follow_back_ms
         self._fetch_min_bytes = fetch_min_bytes
         self._fetch_max_wait_ms = fetch_max_wait_ms
         self._client_id = client_id
         self.caught_up = asyncio.Event()
         """Set when everything that the partitions held at the start was handed over."""
-        # Offset of the next record of each partition that is read; empty until the start is fixed. Survives the consumer.
+        self._followed = frozenset(self._partitions)
+        # Offset of the next record of each partition that is read. Survives the consumer.
         self._positions: dict[TopicPartition, int] = {}
+        # Whether these were found: from then on nothing is passed over.
+        self._started = False
         # Where partitions ended at the start, as far as they were not reached yet.
         self._goals: dict[TopicPartition, int] = {}
         self._stopping = asyncio.Event()
@@ -116,6 +122,14 @@ class Tail:
         """Ask :meth:`run` to return; it does within a poll."""
         self._stopping.set()
 
+    def follow(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Read these partitions only; one that was not followed so far begins `follow_back_ms` before now.
+
+        Only for a tail that starts at the end. What was read of other partitions and not handed over yet is not handed over.
+        """
+        assert self._start_back_ms is None, "a tail that begins in the past follows all of its partitions"
+        self._followed = frozenset(TopicPartition(*partition) for partition in partitions)
+
     def position(self, topic: str, partition: int) -> int | None:
         """Offset of the next record that will be handed over; None before the start is fixed."""
         return self._positions.get(TopicPartition(topic, partition))
@@ -128,6 +142,7 @@ class Tail:
             resets=self._resets,
             restarts=self._restarts,
             lag=0 if self._consumer is None else self._lag(self._consumer),
+            followed=len(self._positions),
         )
 
     def _new_consumer(self) -> AIOKafkaConsumer:
@@ -145,26 +160,22 @@ class Tail:
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
         consumer.assign(self._partitions)
-        if not self._positions:
-            ends = await consumer.end_offsets(self._partitions)
-            self._positions = await self._start_offsets(consumer, ends)
+        if not self._started:
+            ends = await consumer.end_offsets(self._followed) if self._followed else {}
+            self._positions = await _offsets_back(consumer, ends, self._start_back_ms or 0)
             self._goals = {tp: end for tp, end in ends.items() if self._positions[tp] < end}
+            self._started = True
             self._check_caught_up()
-        for tp, position in self._positions.items():
-            consumer.seek(tp, position)
+        for tp in self._partitions:
+            # aiokafka looks for a position even of a partition that is paused.
+            consumer.seek(tp, self._positions.get(tp, 0))
+        consumer.pause(*(tp for tp in self._partitions if tp not in self._positions))
         self._consumer = consumer
-
-    async def _start_offsets(
-        self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        if self._start_back_ms is None:
-            return dict(ends)
-        since_ms = int(time.time() * 1000) - self._start_back_ms
-        found = await consumer.offsets_for_times(dict.fromkeys(self._partitions, max(since_ms, 0)))
-        return {tp: end if found[tp] is None else found[tp].offset for tp, end in ends.items()}
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while not self._stopping.is_set():
+            if self._positions.keys() != self._followed:
+                await self._select(consumer)
             try:
                 # Everything that has arrived: aiokafka asks a broker for more only when nothing of it is left unread.
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS)
@@ -175,7 +186,23 @@ class Tail:
                 self._hand_over(tp, records)
             raise_if_fetcher_died(consumer)
 
+    async def _select(self, consumer: AIOKafkaConsumer) -> None:
+        """Bring what is read in line with what is followed. Pausing leaves the other partitions alone; assigning would not."""
+        followed = self._followed
+        for tp in self._positions.keys() - followed:
+            del self._positions[tp]
+            consumer.pause(tp)
+        joined = followed - self._positions.keys()
+        if joined:
+            ends = await consumer.end_offsets(joined)
+            for tp, offset in (await _offsets_back(consumer, ends, self._follow_back_ms)).items():
+                consumer.seek(tp, offset)
+                self._positions[tp] = offset
+            consumer.resume(*joined)
+
     def _hand_over(self, tp: TopicPartition, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        if tp not in self._followed:
+            return
         self._skipped += records[0].offset - self._positions[tp]
         self._positions[tp] = records[-1].offset + 1
         self._records += len(records)
@@ -219,6 +246,17 @@ class Tail:
                 await self._stopping.wait()
         except TimeoutError:
             pass
+
+
+async def _offsets_back(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], back_ms: int
+) -> dict[TopicPartition, int]:
+    """Where the records of the last `back_ms` begin."""
+    if not back_ms or not ends:
+        return dict(ends)
+    since_ms = int(time.time() * 1000) - back_ms
+    found = await consumer.offsets_for_times(dict.fromkeys(ends, max(since_ms, 0)))
+    return {tp: end if found[tp] is None else found[tp].offset for tp, end in ends.items()}
 
 
 async def close_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -20,7 +20,7 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +37,7 @@ from gamebus.delivery.topics import partition_counts
 from gamebus.errors import ConfigurationError, TopicError
 from gamebus.gateway.auth import TokenVerifier
 from gamebus.gateway.hub import Hub
+from gamebus.gateway.interest import Partition
 from gamebus.gateway.players import PlayerRegistry
 from gamebus.gateway.server import Server
 from gamebus.gateway.session_driver import Bus
@@ -124,8 +125,10 @@ class Gateway:
             settings=settings.gateway,
             presence=PresenceState(self._redis),
             positions=PositionState(self._redis),
+            follow=self._follow,
             max_age_ms=settings.realtime.max_age_ms,
         )
+        self._realtime_tail, self._durable_tail = self._make_tails()
         self._players = PlayerRegistry(SessionState(self._redis))
         self._server = Server(
             settings=settings.gateway,
@@ -168,7 +171,7 @@ class Gateway:
         log.info("gateway.stopped", boot=self.boot)
 
     async def _serve(self, counts: Mapping[str, int], ready: Ready | None) -> None:
-        realtime_tail, durable_tail = self._make_tails(counts)
+        realtime_tail, durable_tail = self._realtime_tail, self._durable_tail
         async with asyncio.TaskGroup() as tasks:
             ops = tasks.create_task(self._ops.run(), name="ops")
             background = [
@@ -226,28 +229,36 @@ class Gateway:
                 )
         return counts
 
-    def _make_tails(self, counts: Mapping[str, int]) -> tuple[Tail, Tail]:
+    def _make_tails(self) -> tuple[Tail, Tail]:
+        topics = self._catalog.topics
         servers = self._settings.kafka.bootstrap_servers
         realtime = Tail(
             bootstrap_servers=servers,
-            partitions={topic: counts[topic] for topic in self._hub.realtime_topics},
+            partitions={topic: topics[topic].partitions for topic in self._hub.realtime_topics},
             on_records=self._hub.on_realtime,
+            # As far back as a position may be on its way to Redis, where the hub looks up what was before.
+            follow_back_ms=self._settings.realtime.max_age_ms,
             fetch_min_bytes=_REALTIME_FETCH_BYTES,
             fetch_max_wait_ms=_REALTIME_FETCH_WAIT_MS,
             client_id=f"gamebus-tail-realtime-{self.boot}",
         )
         durable = Tail(
             bootstrap_servers=servers,
-            partitions={topic: counts[topic] for topic in self._hub.durable_topics},
+            partitions={topic: topics[topic].partitions for topic in self._hub.durable_topics},
             on_records=self._hub.on_durable,
             start_back_ms=self._settings.gateway.history_ms,
             client_id=f"gamebus-tail-durable-{self.boot}",
         )
-        self._collector.add("tail", realtime.statistics, delivery=str(DeliveryClass.AT_MOST_ONCE))
-        self._collector.add("tail", durable.statistics, delivery=str(DeliveryClass.AT_LEAST_ONCE))
+        # Until somebody joins a room.
+        realtime.follow(())
         return realtime, durable
 
+    def _follow(self, partitions: Collection[Partition]) -> None:
+        self._realtime_tail.follow(partitions)
+
     def _make_ops(self) -> OpsServer:
+        self._collector.add("tail", self._realtime_tail.statistics, delivery=str(DeliveryClass.AT_MOST_ONCE))
+        self._collector.add("tail", self._durable_tail.statistics, delivery=str(DeliveryClass.AT_LEAST_ONCE))
         self._collector.add("gateway", self._server.statistics)
         self._collector.add("hub", self._hub.statistics)
         self._collector.add("realtime_publisher", self._realtime.statistics)

@@ -30,7 +30,7 @@ from gamebus.protocol import frames
 from gamebus.protocol.cursor import CursorCodec
 from gamebus.protocol.frames import Encoding
 from gamebus.record import DurableRecord
-from gamebus.telemetry.metrics import metric
+from gamebus.telemetry.metrics import counter, gauge
 
 DUPLICATE_WINDOW_S: Final = 120.0
 DUPLICATE_WINDOW_EVENTS: Final = 10_000
@@ -45,11 +45,11 @@ _EXPANSION: Final = 6
 class HistoryStatistics:
     """Figures of the history."""
 
-    rooms: int = metric("Rooms with events or ids in the history.")
-    events: int = metric("Events that can be resumed.")
-    used_bytes: int = metric("Memory of these events, estimated from above.")
-    ids: int = metric("Ids in the duplicate window.")
-    evicted_total: int = metric("Events evicted before their time, for memory.")
+    rooms: int = gauge("Rooms with events or ids in the history.")
+    events: int = gauge("Events that can be resumed.")
+    used_bytes: int = gauge("Memory of these events, estimated from above.")
+    ids: int = gauge("Ids in the duplicate window.")
+    evicted_total: int = counter("Events evicted before their time, for memory.")
 
 
 class LoggedEvent:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -25,6 +25,7 @@ from gamebus import events
 from gamebus.catalog import Catalog, DeliveryClass, Role
 from gamebus.errors import PayloadError, RecordError
 from gamebus.gateway.history import History, LoggedEvent
+from gamebus.gateway.interest import Interest, Partition
 from gamebus.gateway.joining import Joins
 from gamebus.gateway.loop import Loop
 from gamebus.gateway.membership import Membership, PositionState, PresenceState
@@ -32,7 +33,7 @@ from gamebus.gateway.room import Client, Room
 from gamebus.gateway.ticker import Ticker
 from gamebus.record import decode_durable, decode_realtime
 from gamebus.settings import GatewaySettings
-from gamebus.telemetry.metrics import metric
+from gamebus.telemetry.metrics import counter, gauge
 
 _POSITION: Final = "position"
 _HOUSEKEEPING_S: Final = 1.0
@@ -58,22 +59,22 @@ class ConsumerRecord(Protocol):
 class HubStatistics:
     """Figures of the hub."""
 
-    rooms: int = metric("Rooms with clients of this gateway.")
-    clients: int = metric("Clients that are in a room.")
-    members: int = metric("Clients in rooms, once per room.")
-    ticks_total: int = metric("Ticks of rooms.")
-    tick_entries_total: int = metric("Positions in these ticks.")
-    tick_frames_total: int = metric("Tick frames to clients, those of slow readers conflated.")
-    positions_total: int = metric("Positions taken into ticks.")
-    dropped_total: Mapping[str, int] = metric("Positions that were not taken.", label="reason")
-    events_total: int = metric("Durable events read and passed on to whoever is here.")
-    event_frames_total: int = metric("Durable event frames to clients.")
-    duplicates_total: int = metric("Durable events that were not delivered again.")
-    invalid_total: int = metric("Records that are no events of gamebus.")
-    presence_frames_total: int = metric("Presence frames to clients.")
-    resumes_total: Mapping[str, int] = metric("Joins with a cursor.", label="outcome")
-    outbox_peak_bytes: int = metric("Most bytes that ever waited for one client.")
-    overflows_total: int = metric("Clients cut off because they read too slowly.")
+    rooms: int = gauge("Rooms with clients of this gateway.")
+    clients: int = gauge("Clients that are in a room.")
+    members: int = gauge("Clients in rooms, once per room.")
+    ticks_total: int = counter("Ticks of rooms.")
+    tick_entries_total: int = counter("Positions in these ticks.")
+    tick_frames_total: int = counter("Tick frames to clients, those of slow readers conflated.")
+    positions_total: int = counter("Positions taken into ticks.")
+    dropped_total: Mapping[str, int] = counter("Positions that were not taken.", label="reason")
+    events_total: int = counter("Durable events read and passed on to whoever is here.")
+    event_frames_total: int = counter("Durable event frames to clients.")
+    duplicates_total: int = counter("Durable events that were not delivered again.")
+    invalid_total: int = counter("Records that are no events of gamebus.")
+    presence_frames_total: int = counter("Presence frames to clients.")
+    resumes_total: Mapping[str, int] = counter("Joins with a cursor.", label="outcome")
+    outbox_peak_bytes: int = gauge("Most bytes that ever waited for one client.")
+    overflows_total: int = counter("Clients cut off because they read too slowly.")
 
 
 class Hub:
@@ -88,6 +89,7 @@ class Hub:
         settings: `tick_hz`, `history_ms` and `history_events` are taken.
         presence: who is where, across gateways.
         positions: where they were before this gateway listened.
+        follow: told which partitions of :attr:`realtime_topics` hold rooms with clients; records of others need not come.
         max_age_ms: positions that a gateway took longer ago are dropped.
         loop: for time and timers; the running one by default.
         now_ms: Unix milliseconds.
@@ -101,6 +103,7 @@ class Hub:
         settings: GatewaySettings,
         presence: PresenceState,
         positions: PositionState,
+        follow: Callable[[Collection[Partition]], None] = lambda _: None,
         max_age_ms: int = 1000,
         loop: Loop | None = None,
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
@@ -125,6 +128,12 @@ class Hub:
         self._rooms_by_key: dict[bytes | None, Room] = {}
         self._keyed_by_room = all(
             event_type.key == "room" for topic in self.realtime_topics for event_type in catalog.types_of(topic)
+        )
+        self._interest = Interest(
+            partitions={topic: catalog.topics[topic].partitions for topic in self.realtime_topics},
+            scattered=() if self._keyed_by_room else self.realtime_topics,
+            partition=partition,
+            follow=follow,
         )
         self._clients: dict[Client, dict[str, Room]] = {}
         # Rooms whose roster may have changed; announced together in the next iteration of the loop.
@@ -163,6 +172,7 @@ class Hub:
         here = self._rooms.get(room)
         if here is None:
             here = self._rooms[room] = self._rooms_by_key[room.encode()] = Room(room)
+            self._interest.add(room)
             self.membership.open(here)
         if client not in here:
             self._clients.setdefault(client, {})[room] = here
@@ -348,6 +358,7 @@ class Hub:
             del self._clients[client]
         if not room:
             del self._rooms[room.name], self._rooms_by_key[room.name.encode()]
+            self._interest.remove(room.name)
 
     def _on_read(self, room: Room, positions: Mapping[str, Any] | None) -> None:
         if positions is not None:

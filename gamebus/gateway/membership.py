@@ -21,7 +21,7 @@ import structlog
 
 from gamebus.errors import StateError
 from gamebus.gateway.room import Room
-from gamebus.telemetry.metrics import metric
+from gamebus.telemetry.metrics import counter, gauge
 
 POLL_S: Final = 1.0
 REFRESH_S: Final = 3.0
@@ -63,10 +63,10 @@ class PositionState(Protocol):
 class MembershipStatistics:
     """Figures of membership."""
 
-    reachable: int = metric("1 while Redis answers.")
-    pending: int = metric("Joins and leaves that Redis was not told yet.")
-    polls_total: int = metric("Polls of the rooms' members.")
-    failures_total: int = metric("Polls and updates that Redis did not answer.")
+    reachable: int = gauge("1 while Redis answers.")
+    pending: int = gauge("Joins and leaves that Redis was not told yet.")
+    polls_total: int = counter("Polls of the rooms' members.")
+    failures_total: int = counter("Polls and updates that Redis did not answer.")
 
 
 class Membership:

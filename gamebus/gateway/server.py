@@ -33,7 +33,7 @@ from gamebus.protocol.frames import Encoding
 from gamebus.protocol.limits import Limits
 from gamebus.protocol.session import Session
 from gamebus.settings import AuthSettings, GatewaySettings
-from gamebus.telemetry.metrics import metric
+from gamebus.telemetry.metrics import counter, gauge
 
 _BACKLOG: Final = 1024
 _SWEEP_S: Final = 0.05
@@ -51,12 +51,12 @@ log = structlog.get_logger(__name__)
 class ServerStatistics:
     """Figures of the websocket server of one process."""
 
-    connections: int = metric("Open websocket connections.")
-    sockets: int = metric("Sockets, those in the handshake and those that are closing included.")
-    messages_total: int = metric("Messages received.")
-    refused_total: Mapping[str, int] = metric("Opening handshakes refused.", label="status")
-    closed_total: Mapping[str, int] = metric("Connections closed by the gateway.", label="code")
-    cut_total: int = metric("Connections cut because the peer let a deadline pass.")
+    connections: int = gauge("Open websocket connections.")
+    sockets: int = gauge("Sockets, those in the handshake and those that are closing included.")
+    messages_total: int = counter("Messages received.")
+    refused_total: Mapping[str, int] = counter("Opening handshakes refused.", label="status")
+    closed_total: Mapping[str, int] = counter("Connections closed by the gateway.", label="code")
+    cut_total: int = counter("Connections cut because the peer let a deadline pass.")
 
 
 class Server:

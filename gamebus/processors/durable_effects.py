@@ -15,7 +15,7 @@ from gamebus.state.chat import chat_effect
 from gamebus.state.combat import death_effect, kill_effect
 from gamebus.state.effects import Effect, EffectState
 from gamebus.state.events import event_effect
-from gamebus.telemetry.metrics import metric
+from gamebus.telemetry.metrics import counter
 
 _EFFECTS: Final[dict[str, Callable[[DurableRecord, int], Effect]]] = {
     "kill": kill_effect,
@@ -28,8 +28,10 @@ _EFFECTS: Final[dict[str, Callable[[DurableRecord, int], Effect]]] = {
 class DurableEffectsStatistics:
     """What became of the records of at-least-once topics."""
 
-    applied_total: int = metric("Events that had their effect.")
-    duplicates_total: int = metric("Events that had it before: sent again by a publisher, or delivered again by Kafka.")
+    applied_total: int = counter("Events that had their effect.")
+    duplicates_total: int = counter(
+        "Events that had it before: sent again by a publisher, or delivered again by Kafka."
+    )
 
 
 class DurableEffects:

@@ -15,17 +15,17 @@ from gamebus.errors import PayloadError
 from gamebus.record import RealtimeRecord
 from gamebus.state.positions import PositionState
 from gamebus.state.presence import Heartbeat, PresenceState
-from gamebus.telemetry.metrics import metric
+from gamebus.telemetry.metrics import counter
 
 
 @dataclass(frozen=True, slots=True)
 class RealtimeEffectsStatistics:
     """What became of the records of at-most-once topics."""
 
-    records_total: int = metric("Records handled.")
-    positions_total: int = metric("Positions written to Redis.")
-    heartbeats_total: int = metric("Heartbeats that kept a player present.")
-    invalid_total: int = metric("Records whose room, player or data no gateway lets pass.")
+    records_total: int = counter("Records handled.")
+    positions_total: int = counter("Positions written to Redis.")
+    heartbeats_total: int = counter("Heartbeats that kept a player present.")
+    invalid_total: int = counter("Records whose room, player or data no gateway lets pass.")
 
 
 class RealtimeEffects:

@@ -25,7 +25,7 @@ from gamebus.errors import ConfigurationError, StateError
 from gamebus.settings import RedisSettings
 from gamebus.state.keys import Keys
 from gamebus.state.scripts import Script
-from gamebus.telemetry.metrics import metric
+from gamebus.telemetry.metrics import counter, gauge
 
 Value: TypeAlias = str | bytes | int | float
 Command: TypeAlias = Sequence[Value]
@@ -41,10 +41,10 @@ _RESP: Final = 2
 class ConnectionStatistics:
     """What passed through a connection since it was made."""
 
-    operations_total: int = metric("Operations on Redis; a pipeline is one.")
-    failures_total: int = metric("Operations that Redis refused or did not answer in time.")
-    scripts_loaded_total: int = metric("Scripts that a server did not know: after a start, a restart or a failover.")
-    answering: bool = metric("Whether the last operation was answered.")
+    operations_total: int = counter("Operations on Redis; a pipeline is one.")
+    failures_total: int = counter("Operations that Redis refused or did not answer in time.")
+    scripts_loaded_total: int = counter("Scripts that a server did not know: after a start, a restart or a failover.")
+    answering: bool = gauge("Whether the last operation was answered.")
 
 
 class Connection:

@@ -4,14 +4,14 @@ Components keep plain integers and offer them as a frozen dataclass by `statisti
 a hot path pays an integer addition, and exporting costs nothing between scrapes. Names follow Prometheus' rules: prefix `gamebus_`, base
 units, `_total` on counters, no ids as labels.
 
-A field of a statistics dataclass becomes the metric `gamebus_<component>_<field>`: a counter when its name ends in `_total`, else a gauge. A
-field that is a mapping becomes one sample per key, labelled by the field's `label`::
+A field of a statistics dataclass that is declared as a counter or a gauge becomes the metric `gamebus_<component>_<field>`, counters with
+`_total` behind it. A field that is a mapping becomes one sample per key, labelled by the field's `label`::
 
     @dataclass(frozen=True, slots=True)
     class HubStatistics:
-        rooms: int = metric("Rooms with members.")
-        ticks_total: int = metric("Tick frames encoded.")
-        dropped_total: Mapping[str, int] = metric("Realtime events dropped.", label="reason")
+        rooms: int = gauge("Rooms with members.")
+        ticks_total: int = counter("Tick frames encoded.")
+        dropped: Mapping[str, int] = counter("Realtime events dropped.", label="reason")
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from prometheus_client.registry import Collector
 Statistics = Callable[[], Any]
 """Returns a frozen dataclass of numbers."""
 
+_FAMILY: Final = "family"
 _HELP: Final = "help"
 _LABEL: Final = "label"
 
 
-def metric(help_: str, *, label: str | None = None) -> Any:
-    """Declare a field of a statistics dataclass as a metric."""
-    return dataclasses.field(metadata={_HELP: help_, _LABEL: label})
+def counter(help_: str, *, label: str | None = None) -> Any:
+    """Declare a field of a statistics dataclass that only grows as long as its process lives."""
+    return dataclasses.field(metadata={_FAMILY: CounterMetricFamily, _HELP: help_, _LABEL: label})
+
+
+def gauge(help_: str, *, label: str | None = None) -> Any:
+    """Declare a field of a statistics dataclass that goes up and down."""
+    return dataclasses.field(metadata={_FAMILY: GaugeMetricFamily, _HELP: help_, _LABEL: label})
 
 
 class StatisticsCollector(Collector):
@@ -61,13 +67,12 @@ class StatisticsCollector(Collector):
 def _families(component: str, sources: list[tuple[Any, Mapping[str, str]]]) -> Iterator[Metric]:
     first = sources[0][0]
     for field in dataclasses.fields(first):
-        if _HELP not in field.metadata:
+        if _FAMILY not in field.metadata:
             continue
         name = f"gamebus_{component}_{field.name}"
-        kind = CounterMetricFamily if field.name.endswith("_total") else GaugeMetricFamily
         label = field.metadata[_LABEL]
         names = [*sources[0][1], *([label] if label else [])]
-        family = kind(name, field.metadata[_HELP], labels=names)
+        family = field.metadata[_FAMILY](name, field.metadata[_HELP], labels=names)
         for statistics, labels in sources:
             value = getattr(statistics, field.name)
             samples = value.items() if label else [(None, value)]

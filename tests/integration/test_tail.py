@@ -33,10 +33,14 @@ class Reader:
 
 
 @asynccontextmanager
-async def tailing(bootstrap_servers: str, topic: str, **options: Any) -> AsyncIterator[tuple[Tail, Reader]]:
+async def tailing(
+    bootstrap_servers: str, topic: str, *, followed: Sequence[int] | None = None, **options: Any
+) -> AsyncIterator[tuple[Tail, Reader]]:
     """A running tail that has caught up."""
     reader = Reader(topic)
     tail = Tail(bootstrap_servers=bootstrap_servers, partitions={topic: PARTITIONS}, on_records=reader, **options)
+    if followed is not None:
+        tail.follow([(topic, index) for index in followed])
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(tail.run())
         async with asyncio.timeout(WAIT_S):
@@ -76,6 +80,40 @@ class TestTail:
 
         async with tailing(bootstrap_servers, topic, start_back_ms=600_000) as (_, reader):
             assert sorted(reader.values) == sorted(b"%d" % index for index in range(20))
+
+    async def test_follows_only_what_is_asked_for(self, bootstrap_servers: str, topic_prefix: str) -> None:
+        """A gateway reads the partitions of its own rooms: one that is followed anew begins at its end, one that is left is
+        not read, the others go on without a gap."""
+        topic = chat_topic(await created(bootstrap_servers, topic_prefix))
+        rooms: dict[int, bytes] = {}
+        async with publishing(bootstrap_servers, [topic]) as publisher:
+            for number in range(50):
+                room = b"room%d" % number
+                rooms.setdefault((await publisher.publish(topic, room, b"unseen")).partition, room)
+            assert sorted(rooms) == [0, 1, 2]
+            async with tailing(bootstrap_servers, topic, followed=[0]) as (tail, reader):
+
+                async def written(mark: bytes) -> None:
+                    for room in rooms.values():
+                        await publisher.publish(topic, room, mark)
+
+                await written(b"one of 0")
+                await until(lambda: reader.values == [b"one of 0"])
+                tail.follow([(topic, 0), (topic, 1)])
+                await until(lambda: tail.position(topic, 1) is not None)
+                await written(b"both")
+                await until(lambda: reader.values.count(b"both") == 2)
+                tail.follow([(topic, 1)])
+                await until(lambda: tail.position(topic, 0) is None)
+                await written(b"one of 1")
+                await until(lambda: b"one of 1" in reader.values)
+                tail.follow([(topic, index) for index in range(3)])
+                await until(lambda: tail.position(topic, 2) is not None and tail.position(topic, 0) is not None)
+                await written(b"all")
+                await until(lambda: reader.values.count(b"all") == 3)
+
+                assert sorted(reader.values) == [b"all"] * 3 + [b"both"] * 2 + [b"one of 0", b"one of 1"]
+                assert tail.statistics().skipped == 0
 
     async def test_what_the_reader_raises_ends_it(self, bootstrap_servers: str, topic_prefix: str) -> None:
         """A bug of the reader is not swallowed."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from gamebus.telemetry.metrics import StatisticsCollector, metric
+from gamebus.telemetry.metrics import StatisticsCollector, counter, gauge
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    rooms: int = metric("Rooms with members.")
-    ticks_total: int = metric("Ticks sent.")
-    dropped_total: Mapping[str, int] = metric("Events dropped.", label="reason")
+    rooms: int = gauge("Rooms with members.")
+    ticks_total: int = counter("Ticks sent.")
+    dropped_total: Mapping[str, int] = counter("Events dropped.", label="reason")
     private: int = 0
 
 
@@ -27,7 +27,7 @@ def scrape(collector: StatisticsCollector) -> str:
 
 class TestStatisticsCollector:
     def test_field_names_become_metric_names_and_kinds(self) -> None:
-        """A field ending in _total is a counter, any other a gauge; undeclared fields are not exported."""
+        """Counters end in _total, whether or not their field does; undeclared fields are not exported."""
         collector = StatisticsCollector()
         collector.add("hub", lambda: Sample(rooms=2, ticks_total=40, dropped_total={}))
 
