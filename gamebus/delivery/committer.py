@@ -116,7 +116,8 @@ class Committer:
         return lost
 
     def _lost(self, marks: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int | None]:
-        lost = {tp: mark for tp, mark in marks.items() if _order(mark) < _order(self._stored.get(tp))}
+        # At offset 0 there is nothing that could be lost: no mark is as good as one of 0.
+        lost = {tp: mark for tp, mark in marks.items() if (mark or 0) < (self._stored.get(tp) or 0)}
         self._stored.update(lost)
         return lost
 

@@ -59,6 +59,13 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """The same, for what a server must be asked."""
+    async with asyncio.timeout(WAIT_S):
+        while not await condition():  # noqa: ASYNC110 - the answer comes from a server
+            await asyncio.sleep(0.02)
+
+
 @asynccontextmanager
 async def publishing(bootstrap_servers: str, topics: Iterable[str], **settings: Any) -> AsyncIterator[DurablePublisher]:
     """A running publisher."""
@@ -130,9 +137,11 @@ async def committed(bootstrap_servers: str, group_id: str, topic: str) -> dict[i
 
 async def until_committed(bootstrap_servers: str, group_id: str, topic: str, expected: dict[int, int]) -> None:
     """Wait until the broker's committed offsets are these."""
-    async with asyncio.timeout(WAIT_S):
-        while await committed(bootstrap_servers, group_id, topic) != expected:  # noqa: ASYNC110 - Kafka has no event for it
-            await asyncio.sleep(0.05)
+
+    async def are_these() -> bool:
+        return await committed(bootstrap_servers, group_id, topic) == expected
+
+    await eventually(are_these)
 
 
 async def publish_chat(

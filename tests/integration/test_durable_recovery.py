@@ -21,6 +21,7 @@ from tests.integration.durable_kit import (
     committed,
     consuming,
     created,
+    eventually,
     kafka_of,
     publish_chat,
     publishing,
@@ -180,6 +181,7 @@ class TestRedisWentBack:
 
 
 async def _until_all_committed(bootstrap_servers: str, group_id: str, topic: str, count: int) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while sum((await committed(bootstrap_servers, group_id, topic)).values()) < count:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.05)
+    async def all_are() -> bool:
+        return sum((await committed(bootstrap_servers, group_id, topic)).values()) >= count
+
+    await eventually(all_are)

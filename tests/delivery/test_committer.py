@@ -1,0 +1,65 @@
+"""Progress of a durable consumer, in the order in which it becomes permanent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from gamebus.delivery.committer import CommitCounters, Committer
+
+CHAT = TopicPartition("chat", 0)
+
+
+class Marks:
+    """Keeps marks as Redis does, where 0 and none are the same."""
+
+    def __init__(self) -> None:
+        self.marks: dict[tuple[str, int], int] = {}
+
+    async def load(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
+        return {partition: self.marks.get(partition) or None for partition in partitions}
+
+    async def advance(self, marks: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int | None]:
+        before = await self.load(list(marks))
+        self.marks |= marks
+        return before
+
+
+class Offsets:
+    """Keeps committed offsets, in the place of a consumer."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[TopicPartition, int] = {}
+
+    async def committed(self, tp: TopicPartition) -> int | None:
+        return self.offsets.get(tp)
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.offsets |= offsets
+
+
+class TestCommit:
+    async def test_a_partition_that_begins_at_0_has_lost_nothing(self) -> None:
+        """The first commit of a new partition is 0; a store that then has no mark has not gone back, and the next one counts."""
+        offsets, marks = Offsets(), Marks()
+        committer = Committer(cast("AIOKafkaConsumer", offsets), marks, CommitCounters())
+        assert await committer.start_offsets([CHAT]) == {CHAT: None}
+
+        assert await committer.commit({CHAT: 0}) == {}
+        assert await committer.check([CHAT]) == {}
+        assert await committer.commit({CHAT: 90}) == {}
+        assert offsets.offsets == {CHAT: 90}
+        assert marks.marks == {("chat", 0): 90}
+
+    async def test_a_mark_that_is_gone_is_told_and_nothing_is_committed(self) -> None:
+        """Effects that Redis has lost are read again, so Kafka must not be told that they are done."""
+        offsets, marks = Offsets(), Marks()
+        committer = Committer(cast("AIOKafkaConsumer", offsets), marks, CommitCounters())
+        await committer.start_offsets([CHAT])
+        await committer.commit({CHAT: 50})
+        marks.marks.clear()
+
+        assert await committer.commit({CHAT: 90}) == {CHAT: None}
+        assert offsets.offsets == {CHAT: 50}
