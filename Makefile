@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV_COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
-.PHONY: install demo dev test style types unit integration lock fmt clean docs
+.PHONY: install demo dev test style types unit integration bench lock fmt clean docs
 
 install: $(STAMP)
 
@@ -38,6 +38,12 @@ unit: install
 integration: install
 	$(BIN)/python -m pytest -q tests/integration
 
+BENCHES := realtime_publish gateway_ingest ack_latency consume
+
+# Alone on the machine, please. The figures also go to bench/results/.
+bench: install
+	@set -e; for name in $(BENCHES); do $(BIN)/python -m bench.$$name --json bench/results/$$name.json $(ARGS); done
+
 docs: install
 	$(BIN)/gamebus docs
 
@@ -46,7 +52,7 @@ fmt: install
 	$(BIN)/ruff format .
 
 lock: install
-	cd requirements && ../$(UV_COMPILE) runtime.in -o runtime.txt && ../$(UV_COMPILE) dev.in -o dev.txt
+	cd requirements && for name in runtime dev bots build; do ../$(UV_COMPILE) $$name.in -o $$name.txt || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,7 +1,8 @@
 """Publish to `ack` at a steady rate through gateway and Kafka, against Kafka's own ProducerPerformance at the same rate on the same broker.
 
-A game server on the `websockets` library publishes 500 kills a second on one connection, each at its planned time, and the time from then to its
-`ack` is taken (an open loop: a stall shows in every publish that it delays). ProducerPerformance sends records of the size that such an event
+A game server on the `websockets` library publishes 500 kills a second on one connection, each at its planned time. Against ProducerPerformance
+stands the time from the send to the `ack`, as that tool takes it; against the limit the time from the planned moment (an open loop: a stall
+shows in every publish that it delays, and so does the millisecond that timers of an event loop may be late). ProducerPerformance sends records of the size that such an event
 has in Kafka, acks=all, idempotent, without linger, to a topic with the same settings. Both are warm: the first seconds do not count.
 
 ProducerPerformance tells percentiles in whole milliseconds and the mean in hundredths; so the means are compared too.
@@ -45,27 +46,31 @@ async def client(url: str) -> None:
     count = _WARM_UP + _EVENTS
     start = time.perf_counter() + 0.1
     planned = [start + number / _RATE_PER_S for number in range(count)]
-    took: list[float] = []
+    sent = [0.0] * count
+    acked: list[tuple[int, float]] = []
 
     async def publish() -> None:
         for number, due in enumerate(planned):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             data = {"killer": "ann", "victim": "bob", "weapon": "axe", "at_ms": number}
+            sent[number] = time.perf_counter()
             await websocket.send(msgpack.packb(["pub", "kill", room, data, str(number)]))
 
     async def receive() -> None:
-        while len(took) < count:
+        while len(acked) < count:
             message: list[Any] = msgpack.unpackb(await websocket.recv())
             if message[0] != "ack":
                 raise RuntimeError(f"expected an ack, got {message}")
-            took.append((time.perf_counter() - planned[int(message[1])]) * 1000)
+            acked.append((int(message[1]), time.perf_counter()))
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         tasks.create_task(publish())
         tasks.create_task(receive())
-    measured = sorted(took[_WARM_UP:])
-    result = {"mean": statistics.fmean(measured), "p50": measured[_EVENTS // 2], "p99": measured[_EVENTS * 99 // 100]}
-    print(json.dumps(result))
+    measured = acked[_WARM_UP:]
+    took = sorted((at - sent[number]) * 1000 for number, at in measured)
+    from_planned = sorted((at - planned[number]) * 1000 for number, at in measured)
+    result = {"mean": statistics.fmean(took), "p50": took[_EVENTS // 2], "p99": took[_EVENTS * 99 // 100]}
+    print(json.dumps(result | {"planned_p50": from_planned[_EVENTS // 2]}))
     websocket.transport.abort()
 
 
@@ -112,7 +117,7 @@ def main() -> None:
             rival = theirs[figure] or theirs["mean"]
             rows.append(better(f"{case}, {figure}", "ms", mine[figure], rival, name, target=target))
         if brokers == 1:
-            rows.append(better(f"{case}, p50", "ms", mine["p50"], 5.0, "limit", target=1.0))
+            rows.append(better(f"{case}, p50 from planned", "ms", mine["planned_p50"], 5.0, "limit", target=1.0))
     report.publish("ack_latency", rows, given.json)
 
 
