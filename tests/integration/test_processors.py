@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +30,14 @@ from tests.integration.durable_kit import applied, committed, eventually, publis
 from tests.redis_server import running_redis_server
 
 ROOMS = ("arena", "lobby", "tower")
+DOCUMENTED_KEYS = [
+    re.compile(re.sub("ROOM|PLAYER|TOPIC/PARTITION|TOPIC|TYPE", ".+", re.escape(name)))
+    for name in re.findall(
+        r"^\| `P` `([^`]+)`",
+        Path(__file__).parents[2].joinpath("docs", "redis.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+]
 KINDS = ("position", "heartbeat", "combat", "chat", "reports", "dlq")
 
 
@@ -166,6 +175,7 @@ class TestState:
             assert [(line.player, line.data["text"]) for line in lines] == [("bob", "again?"), ("ann", "gg")]
             rows = await game.ledger("boot", streams=2)
             assert sum(row.processed for row in rows) == 11
+            assert await _undocumented_keys(game) == []
             assert (await _ops(processor, "/readyz"))[0] == 200
             metrics = (await _ops(processor, "/metrics"))[1]
             assert "gamebus_durable_effects_applied_total 4.0" in metrics
@@ -248,6 +258,14 @@ class TestStop:
             async with serving(game.settings, "processor", "durable", log=tmp_path / "next.log") as following:
                 await eventually(lambda: _equals(game.applied(), ids))
                 assert "gamebus_durable_effects_duplicates_total 0.0" in (await _ops(following, "/metrics"))[1]
+
+
+async def _undocumented_keys(game: Game) -> list[str]:
+    """Keys that docs/redis.md does not describe."""
+    (keys,) = await game.connection.pipeline([("KEYS", f"{game.group_id}*")])
+    names = [key.decode().removeprefix(game.group_id) for key in keys]
+    assert len(names) > len(DOCUMENTED_KEYS) / 2
+    return [name for name in names if not any(pattern.fullmatch(name) for pattern in DOCUMENTED_KEYS)]
 
 
 async def _move(realtime: Any) -> None:
