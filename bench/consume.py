@@ -11,7 +11,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -96,7 +96,7 @@ async def getmany(bootstrap_servers: str, topic: str, *, decode: Callable[[bytes
         for records in (await consumer.getmany(timeout_ms=200, max_records=500)).values():
             if decode is not None:
                 for record in records:
-                    decode(record.value)
+                    decode(record.value or b"")
             meter.count(len(records))
     await consumer.stop()
 
@@ -182,7 +182,7 @@ def chat(number: int) -> tuple[bytes, bytes]:
     return KEYS[number % 100], encode_durable(record)
 
 
-CONTESTANTS: Final = {
+CONTESTANTS: Final[dict[str, Callable[[str, str], Coroutine[Any, Any, None]]]] = {
     "realtime": realtime,
     "durable": durable,
     "bare getmany": getmany,

@@ -8,6 +8,8 @@ receive   a bare `websockets` asyncio loop that only receives and decodes
 produce   the same loop with `AIOKafkaProducer.send(acks=0)`
 ========  =========================================================================================================
 
+The clients are game servers and join no room, so that nobody fans out: neither do the rivals.
+
 CPU time is that of the server's process from the first position to the answer that everything was taken. For ours, Kafka must hold at least
 99 % of the positions afterwards, or the round does not count.
 """

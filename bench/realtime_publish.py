@@ -146,7 +146,7 @@ async def delivered(bootstrap_servers: str, prefix: str, count: int) -> tuple[in
             for records in (await consumer.getmany(timeout_ms=1000)).values():
                 left -= len(records)
                 for record in records:
-                    value = record.value
+                    value = record.value or b""
                     number = int.from_bytes(value[:8]) if len(value) == 60 else decode_realtime(value).data[0]
                     doubled += seen[number]
                     seen[number] = 1
