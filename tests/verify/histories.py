@@ -20,6 +20,9 @@ from gamebus.verify.history import (
 )
 
 POSITIONS, CHAT, ROOM = "gamebus.position", "gamebus.chat", "arena"
+LATE = 1000.0
+"""After everything else."""
+
 _Kind = TypeVar("_Kind", bound=Event)
 
 
@@ -77,12 +80,12 @@ def without(history: list[Event], event: Event) -> list[Event]:
 
 def _duplicate(history: list[Event]) -> list[Event]:
     first = find(history, Processed, delivery="realtime")
-    commit = Commit("realtime", "m1", 1, POSITIONS, 0, 4, 8.0, 8.1, ok=True)
-    return [*history, commit, replace(first, offset=3, at=9.0)]
+    commit = Commit("realtime", "m1", 1, POSITIONS, 0, 4, LATE, LATE + 0.1, ok=True)
+    return [*history, commit, replace(first, offset=3, at=LATE)]
 
 
 def _reordered(history: list[Event]) -> list[Event]:
-    return changed(history, find(history, Processed, delivery="realtime", id="1"), at=9.0)
+    return changed(history, find(history, Processed, delivery="realtime", id="1"), at=LATE)
 
 
 def _redelivered(history: list[Event]) -> list[Event]:
@@ -90,7 +93,7 @@ def _redelivered(history: list[Event]) -> list[Event]:
 
 
 def _stale(history: list[Event]) -> list[Event]:
-    return changed(history, find(history, Delivered, delivery="realtime"), at=8.0)
+    return changed(history, find(history, Delivered, delivery="realtime"), at=LATE)
 
 
 def _blocked(history: list[Event]) -> list[Event]:
@@ -114,7 +117,7 @@ def _uncommitted(history: list[Event]) -> list[Event]:
 
 
 def _committed_late(history: list[Event]) -> list[Event]:
-    return changed(history, find(history, Commit, delivery="realtime", offset=3), ended_at=9.0)
+    return changed(history, find(history, Commit, delivery="realtime", offset=3), ended_at=LATE)
 
 
 def _lost(history: list[Event]) -> list[Event]:
@@ -147,7 +150,7 @@ def _phantom_delivery(history: list[Event]) -> list[Event]:
 
 
 def _delivered_twice(history: list[Event]) -> list[Event]:
-    return [*history, replace(find(history, Delivered, delivery="durable", id="2"), at=9.0)]
+    return [*history, replace(find(history, Delivered, delivery="durable", id="2"), at=LATE)]
 
 
 def _gap(history: list[Event]) -> list[Event]:
@@ -160,7 +163,7 @@ def _gap_after_resume(history: list[Event]) -> list[Event]:
 
 
 def _committed_early(history: list[Event]) -> list[Event]:
-    return changed(history, find(history, Processed, delivery="durable", id="2"), at=9.0)
+    return changed(history, find(history, Processed, delivery="durable", id="2"), at=LATE)
 
 
 def _never_processed(history: list[Event]) -> list[Event]:
@@ -172,7 +175,7 @@ def _mixed(history: list[Event]) -> list[Event]:
 
 
 def _moved_back(history: list[Event]) -> list[Event]:
-    return [*history, Commit("durable", "m3", 2, CHAT, 0, 1, 8.0, 8.1, ok=True)]
+    return [*history, Commit("durable", "m3", 2, CHAT, 0, 1, LATE, LATE + 0.1, ok=True)]
 
 
 BAD: dict[str, list[Callable[[list[Event]], list[Event]]]] = {

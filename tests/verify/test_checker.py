@@ -21,6 +21,7 @@ from gamebus.verify.history import (
     Event,
     HistoryWriter,
     Joined,
+    Ledger,
     Logged,
     read_history,
 )
