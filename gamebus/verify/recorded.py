@@ -1,0 +1,168 @@
+"""A `gamebus` command that is watched: the real process, with a recorder at the places where a promise can be broken.
+
+    python -m gamebus.verify.recorded NAME HISTORY gateway --port 8000
+    python -m gamebus.verify.recorded NAME HISTORY processor durable
+
+The recorder stands outside: before and after `publish` of a gateway's realtime publisher, the handlers of the processors, and aiokafka's
+`commit`. It changes nothing of what they do, and writes what it saw to the file HISTORY at once, so that a kill does not take it along.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from aiokafka import AIOKafkaConsumer
+
+from gamebus.delivery.partition_work import SourcedRecord
+from gamebus.delivery.realtime_publisher import DropReason, RealtimePublisher
+from gamebus.processors.durable_effects import DurableEffects
+from gamebus.processors.realtime_effects import RealtimeEffects
+from gamebus.record import RealtimeRecord
+from gamebus.verify.history import Attempt, Commit, Delivery, HistoryWriter, Processed
+
+_POSITION = "position"
+
+
+class Recorder:
+    """Writes what a process does to a history.
+
+    Args:
+        name: of the process, as the history calls it.
+    """
+
+    def __init__(self, name: str, history: HistoryWriter) -> None:
+        self._name = name
+        self._history = history
+        self._attempts = 0
+
+    def install(self) -> None:
+        """Put the recorder around what is watched, for the rest of this process's life."""
+        RealtimePublisher.publish = self._publish(RealtimePublisher.publish)  # type: ignore[method-assign]
+        RealtimeEffects.handle = self._realtime(RealtimeEffects.handle)  # type: ignore[method-assign]
+        DurableEffects.handle = self._durable(DurableEffects.handle)  # type: ignore[method-assign]
+        AIOKafkaConsumer.commit = self._commit(AIOKafkaConsumer.commit)  # type: ignore[method-assign]
+
+    def _publish(self, publish: Callable[..., DropReason | None]) -> Callable[..., DropReason | None]:
+        @functools.wraps(publish)
+        def recorded(
+            publisher: RealtimePublisher, event_type: str, room: str, player: str, server_ms: int, data: Any
+        ) -> DropReason | None:
+            at, ran = time.monotonic(), _ran_s()
+            dropped = publish(publisher, event_type, room, player, server_ms, data)
+            took_s, ran_s = time.monotonic() - at, _ran_s() - ran
+            self._attempts += 1
+            # A heartbeat is an attempt too; its number would be one of a position, so it is told apart.
+            number = str(data[0]) if event_type == _POSITION else f"{event_type}-{self._attempts}"
+            outcome: Literal["accepted", "dropped"] = "accepted" if dropped is None else "dropped"
+            self._history.write(
+                Attempt(
+                    "realtime",
+                    player,
+                    publisher._boot,  # noqa: SLF001 - names the streams of this process
+                    event_type,
+                    room,
+                    number,
+                    self._attempts,
+                    at,
+                    took_s,
+                    ran_s,
+                    outcome,
+                )
+            )
+            return dropped
+
+        return recorded
+
+    def _realtime(self, handle: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+        @functools.wraps(handle)
+        async def recorded(effects: RealtimeEffects, records: Sequence[RealtimeRecord]) -> None:
+            at = time.monotonic()
+            for record in records:
+                if record.type == _POSITION:
+                    # Where it stands is looked up in the topic afterwards: the handler is not told.
+                    self._history.write(
+                        Processed(
+                            "realtime", self._name, "", -1, -1, record.room, record.player, str(record.data[0]), at
+                        )
+                    )
+            await handle(effects, records)
+
+        return recorded
+
+    def _durable(self, handle: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+        @functools.wraps(handle)
+        async def recorded(effects: DurableEffects, room: str, records: Sequence[SourcedRecord]) -> None:
+            await handle(effects, room, records)
+            at = time.monotonic()
+            for source in records:
+                event = source.record
+                self._history.write(
+                    Processed(
+                        "durable",
+                        self._name,
+                        source.topic,
+                        source.partition,
+                        source.offset,
+                        event.room,
+                        event.publisher,
+                        event.id,
+                        at,
+                    )
+                )
+
+        return recorded
+
+    def _commit(self, commit: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+        @functools.wraps(commit)
+        async def recorded(consumer: AIOKafkaConsumer, offsets: Any = None) -> None:
+            coordinator = consumer._coordinator  # noqa: SLF001 - the generation has no public name
+            generation = -1 if coordinator is None else coordinator.generation
+            began_at, ok = time.monotonic(), False
+            try:
+                await commit(consumer, offsets)
+                ok = True
+            finally:
+                ended_at = time.monotonic()
+                delivery: Delivery = "realtime" if "realtime" in consumer._client._client_id else "durable"  # noqa: SLF001
+                for tp, offset in offsets.items():
+                    position = offset if isinstance(offset, int) else offset.offset
+                    self._history.write(
+                        Commit(
+                            delivery,
+                            self._name,
+                            generation,
+                            tp.topic,
+                            tp.partition,
+                            position,
+                            began_at,
+                            ended_at,
+                            ok,
+                        )
+                    )
+
+        return recorded
+
+
+def _ran_s() -> float:
+    """Seconds that this thread has run, and waited for its turn to run."""
+    ran_ns, waited_ns, _ = Path("/proc/thread-self/schedstat").read_bytes().split()
+    return (int(ran_ns) + int(waited_ns)) / 1e9
+
+
+def main() -> None:
+    """Watch a command; its arguments are those of `gamebus`."""
+    name, history, *arguments = sys.argv[1:]
+    Recorder(name, HistoryWriter(Path(history))).install()
+    sys.argv = ["gamebus", *arguments]
+    from gamebus.cli import main as gamebus
+
+    gamebus()
+
+
+if __name__ == "__main__":
+    main()
