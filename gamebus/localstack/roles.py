@@ -36,6 +36,7 @@ class Role:
     Args:
         name: for people and for the log file.
         arguments: of the `gamebus` command.
+        module: what is run with them; another one may watch the command.
         environment: settings, added to this process's own.
         folder: where the log file goes.
         ready_timeout_s: how long the process may take to its ready line.
@@ -49,13 +50,14 @@ class Role:
         *,
         environment: Mapping[str, str],
         folder: Path,
+        module: tuple[str, ...] = ("gamebus",),
         ready_timeout_s: float = 60.0,
         on_ready: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.name = name
         self.restarts = 0
         self.log_path = folder / f"{name}.log"
-        self._arguments = arguments
+        self._command = (sys.executable, "-m", *module, *arguments)
         self._environment = {**os.environ, **environment}
         self._ready_timeout_s = ready_timeout_s
         self._on_ready = on_ready
@@ -75,7 +77,7 @@ class Role:
         """
         with self.log_path.open("ab") as log_file:
             self._process = await asyncio.create_subprocess_exec(
-                *parent_death_wrapper([sys.executable, "-m", "gamebus", *self._arguments]),
+                *parent_death_wrapper(self._command),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,

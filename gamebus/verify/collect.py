@@ -116,6 +116,7 @@ async def collect_ledgers(settings: RedisSettings, catalog: Catalog, boots: Sequ
             row.lost_in_crash,
             row.skipped,
             row.unknown,
+            row.ended,
         )
         for row in rows
         if row.boot in boots

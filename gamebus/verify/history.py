@@ -23,15 +23,15 @@ class Attempt:
 
     delivery: Delivery
     client: str
-    """Who publishes: `boot` of a realtime stream, `sub` of a durable publisher."""
+    """Whose event it is: the player of a position, the publisher (`sub`) of a durable event."""
 
     connection: str
-    """The connection, or process, on which it was said; order is promised within it."""
+    """The connection on which a durable event was said; the boot of the process that took a realtime one."""
 
     topic: str
     room: str
     id: str
-    """Durable: the event's id. Realtime: its number, unique for the client."""
+    """Durable: the event's id. Realtime: its number, which rises with each position of a player."""
 
     seq: int
     """Counts the attempts of a connection."""
@@ -64,7 +64,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """A handler was given a record; realtime: `client` and `seq` name its stream, durable: publisher and event."""
+    """A handler was given a record, named as in :class:`Attempt`."""
 
     delivery: Delivery
     member: str
@@ -130,7 +130,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The account of one realtime stream, as operators are shown it at the end."""
+    """The account of one realtime stream, as operators are shown it at the end; `client`: boot of the process."""
 
     client: str
     topic: str
@@ -143,6 +143,8 @@ class Ledger:
     lost_in_crash: int
     skipped: int
     unknown: int
+    ended: bool
+    """The account is final."""
 
 
 @dataclass(frozen=True, slots=True)

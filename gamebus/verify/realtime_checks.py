@@ -113,15 +113,15 @@ def check_accounting(
             yield Anomaly("unaccounted", f"{_stream(ledger)}: {ledger.attempted} attempted, {terms} accounted for")
     made: dict[str, int] = defaultdict(int)
     for attempt in attempts:
-        made[attempt.client] += 1
+        made[attempt.connection] += 1
     excused: dict[str, int] = defaultdict(int)
     for death in killed:
         excused[death.process] += death.in_flight
-    for client, count in made.items():
-        told = sum(ledger.attempted for ledger in ledgers if ledger.client == client)
+    for process, count in made.items():
+        told = sum(ledger.attempted for ledger in ledgers if ledger.client == process)
         missing = count - told
-        if not 0 <= missing <= excused[client]:
-            yield Anomaly("unaccounted", f"{client} attempted {count}, its ledgers say {told}")
+        if not 0 <= missing <= excused[process]:
+            yield Anomaly("unaccounted", f"{process} attempted {count}, its ledgers say {told}")
     unknown = sum(ledger.unknown for ledger in ledgers)
     if unknown > sum(excused.values()):
         yield Anomaly(

@@ -10,6 +10,7 @@ The recorder stands outside: before and after `publish` of a gateway's realtime 
 from __future__ import annotations
 
 import functools
+import runpy
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -159,9 +160,8 @@ def main() -> None:
     name, history, *arguments = sys.argv[1:]
     Recorder(name, HistoryWriter(Path(history))).install()
     sys.argv = ["gamebus", *arguments]
-    from gamebus.cli import main as gamebus
-
-    gamebus()
+    # As `python -m gamebus`, not imported: the command line stands above this package.
+    runpy.run_module("gamebus", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
