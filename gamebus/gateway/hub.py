@@ -122,7 +122,7 @@ class Hub:
             history_events=settings.history_events,
         )
         self._joins = Joins(self.history, self._loop, settings.tick_hz)
-        self._ticker = Ticker(self._loop, settings.tick_hz, now_ms)
+        self._ticker = Ticker(self._loop, settings.tick_hz, now_ms, max_age_s=max_age_ms / 1000)
         self._rooms: dict[str, Room] = {}
         # A record of another room need not be decoded, as long as its key is the room.
         self._rooms_by_key: dict[bytes | None, Room] = {}
@@ -223,6 +223,7 @@ class Hub:
 
     def on_realtime(self, _topic: str, _partition: int, records: Sequence[ConsumerRecord]) -> None:
         """Take positions into the next tick of their rooms, in the order of Kafka."""
+        self._ticker.drop_stale()
         oldest_ms = self._now_ms() - self._max_age_ms
         rooms, rooms_by_key, keyed_by_room = self._rooms, self._rooms_by_key, self._keyed_by_room
         taken = 0
@@ -306,7 +307,7 @@ class Hub:
             tick_entries_total=self._ticker.entries,
             tick_frames_total=self._ticker.frames,
             positions_total=self._positions,
-            dropped_total={"stale": self._stale, "departed": self._departed},
+            dropped_total={"stale": self._stale + self._ticker.stale, "departed": self._departed},
             events_total=self._events,
             event_frames_total=self._event_frames,
             duplicates_total=self._duplicates,

@@ -205,6 +205,16 @@ class Room:
             self._changed.update(dict.fromkeys(moved, self._tick))
         return len(moved), count
 
+    def pass_over(self) -> int:
+        """Keep what moved as last known without sending it, because it is no news any more; returns the number of positions.
+
+        Who left is told all the same.
+        """
+        stale = {player: data for player, data in self.moved.items() if data is not None}
+        self.moved = {player: None for player in self.moved if player not in stale}
+        self._latest.update(stale)
+        return len(stale)
+
     def catch_up(self, outbox: Outbox) -> bytes | None:
         """All that changed while a client was behind, as of the last tick; None when nothing did."""
         since = self._behind.get(outbox, self._tick)

@@ -58,14 +58,17 @@ class Ticker:
         loop: for time and the one timer.
         tick_hz: ticks a second of a busy room.
         now_ms: Unix milliseconds.
+        max_age_s: positions that waited for their tick for longer are not shown any more.
     """
 
-    def __init__(self, loop: Loop, tick_hz: float, now_ms: Callable[[], int]) -> None:
+    def __init__(self, loop: Loop, tick_hz: float, now_ms: Callable[[], int], *, max_age_s: float) -> None:
         self._loop = loop
+        self._max_age_s = max_age_s
         self._now_ms = now_ms
         self._schedule = TickSchedule(tick_hz)
         self._timer: TimerHandle | None = None
         self._timer_at = 0.0
+        self.stale = 0
         self.ticks = 0
         self.entries = 0
         self.frames = 0
@@ -73,6 +76,16 @@ class Ticker:
     def add(self, room: Room) -> None:
         """Enter a room whose `moved` was empty and is not any more; follow with :meth:`run_due`."""
         self._schedule.add(room, self._loop.time())
+
+    def drop_stale(self) -> None:
+        """Pass over what should have been sent long ago, since this process stood still. Before newer positions come in."""
+        next_at, before = self._schedule.next_at, self._loop.time() - self._max_age_s
+        if next_at is None or next_at > before:
+            return
+        for room in self._schedule.due(before):
+            self.stale += room.pass_over()
+            if room.moved:
+                self.add(room)
 
     def run_due(self) -> None:
         """Send every tick that is due, and set the timer for the next one."""
@@ -101,4 +114,5 @@ class Ticker:
 
     def _on_timer(self) -> None:
         self._timer = None
+        self.drop_stale()
         self.run_due()

@@ -94,6 +94,11 @@ class ManualLoop:
         self._now = end
         self.settle()
 
+    def stand_still(self, seconds: float) -> None:
+        """Move the clock while nothing runs, as in a process that is stopped; then run what is due."""
+        self._now += seconds
+        self.settle()
+
 
 class Reader:
     """A client: its transport, and what it makes of what it reads.

@@ -168,6 +168,23 @@ class TestTicks:
         assert dict(map(tuple, alice.of("tick")[-1][3])) == {"alice": newest, "bob": other}
         assert len(alice.of("tick")) == 3
 
+    def test_a_gateway_that_stood_still_shows_no_old_positions(self) -> None:
+        """A position that waited for its tick while the process was stopped is not news any more; the next one is."""
+        gateway = Gateway(tick_hz=20)
+        alice = gateway.reader("alice", "r")
+        gateway.move("r", "alice")
+        gateway.loop.advance(PERIOD_S / 10)
+        old = gateway.move("r", "bob")
+        seen = len(alice.of("tick"))
+
+        gateway.loop.stand_still(3.0)
+        assert alice.of("tick")[seen:] == []
+        assert gateway.hub.statistics().dropped_total["stale"] == 1
+        fresh = gateway.move("r", "bob")
+        gateway.loop.advance(PERIOD_S)
+        assert fresh != old
+        assert [dict(map(tuple, tick[3])) for tick in alice.of("tick")[seen:]] == [{"bob": fresh}]
+
     def test_a_late_timer_does_not_lower_the_rate(self) -> None:
         """Ticks are a period apart on average, however late each timer is."""
         gateway = Gateway(tick_hz=20)
