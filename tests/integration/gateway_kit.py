@@ -127,14 +127,16 @@ class Client:
     async def send(self, *message: Any) -> None:
         await self.websocket.send(json.dumps(message) if self._json else msgpack.packb(message))
 
-    async def wait_for(self, operation: str, matches: Callable[[Message], bool] = lambda _: True) -> Message:
+    async def wait_for(
+        self, operation: str, matches: Callable[[Message], bool] = lambda _: True, *, patience_s: float = PATIENCE_S
+    ) -> Message:
         """Remove and return the first message of `operation` that matches, now or later."""
 
         def find() -> Message | None:
             return next((m for m in self.received if m[0] == operation and matches(m)), None)
 
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S), self._arrived:
+            async with asyncio.timeout(patience_s), self._arrived:
                 await self._arrived.wait_for(lambda: find() is not None or self._closed)
         found = find()
         state = f"closed with {self.websocket.close_code}" if self._closed else "open"
