@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV_COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
-.PHONY: install demo dev test style types unit integration bench lock fmt clean docs
+.PHONY: install demo dev test style types unit integration soak bench lock fmt clean docs
 
 install: $(STAMP)
 
@@ -37,6 +37,10 @@ unit: install
 
 integration: install
 	$(BIN)/python -m pytest -q tests/integration
+
+# Half an hour of every fault, again and again, in a new order.
+soak: install
+	$(BIN)/gamebus verify --minutes 30 --faults all $(ARGS)
 
 BENCHES := realtime_publish gateway_ingest ack_latency consume
 

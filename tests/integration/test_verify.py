@@ -1,0 +1,44 @@
+"""`gamebus verify` as a whole: a run that must be silent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gamebus.verify.anomaly import ANOMALIES
+from tests.integration.command_kit import environment, gamebus
+
+FAULTS = ["broker_kill", "gateway_kill", "gateway_stop", "durable_kill", "realtime_kill", "redis_kill"]
+SEED = 11
+
+
+@pytest.mark.timeout(300)
+class TestVerify:
+    async def test_no_promise_is_broken_under_faults(self, tmp_path: Path) -> None:
+        """A fixed sequence of crashes and stalls on three brokers: no anomaly, every fault recovered from, the loss accounted for."""
+        file, folder = tmp_path / "verdict.json", tmp_path / "run"
+        arguments = ["--minutes", "0.8", "--seed", str(SEED), "--faults", ",".join(FAULTS), "--json", str(file)]
+
+        done = await gamebus(environment(), "verify", *arguments, "--folder", str(folder), deadline_s=280)
+
+        assert done.code == 0, done.output + done.errors
+        verdict = json.loads(file.read_text())
+        assert verdict["ok"] is True
+        assert verdict["seed"] == SEED
+        assert verdict["anomalies"] == dict.fromkeys(ANOMALIES, 0)
+        assert set(verdict["faults"]) == set(FAULTS)
+        assert all(spread["max"] is not None for spread in verdict["recovery_s"].values())
+        assert verdict["operations"]["durable_ok"] > 0
+        loss = verdict["loss"]
+        assert loss["attempted"] == sum(count for name, count in loss.items() if name != "attempted") > 0
+        assert len(list((folder / "history").glob("*.jsonl"))) == 7
+        assert f"--seed {SEED}" in done.output
+
+    async def test_an_unknown_fault_is_named(self) -> None:
+        """A misspelt name says which there are, and nothing is started."""
+        done = await gamebus(environment(), "verify", "--faults", "broker_kil", deadline_s=60)
+
+        assert done.code == 2
+        assert "broker_kil" in done.errors
