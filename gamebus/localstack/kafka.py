@@ -61,17 +61,32 @@ _SETTINGS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class ProxiedListener:
+    """Where a broker listens behind a proxy. Who asks there is told the proxies of all brokers, and so stays behind them.
+
+    Attributes:
+        port: where the broker listens: the proxy's target.
+        advertised_port: of the proxy.
+    """
+
+    port: int
+    advertised_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Broker:
     """One node, broker and controller at once.
 
     Attributes:
         port: where clients connect; also advertised.
         controller_port: where the nodes elect and follow their controller.
+        proxied: a second listener for clients that come through a proxy, if any.
     """
 
     node_id: int
     port: int
     controller_port: int
+    proxied: ProxiedListener | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +105,21 @@ class Cluster:
         """The broker's server.properties."""
         factor = len(self.brokers)
         in_sync = factor // 2 + 1
+        clients = advertised = f"PLAINTEXT://127.0.0.1:{broker.port}"
+        protocols = _SETTINGS["listener.security.protocol.map"]
+        if broker.proxied is not None:
+            protocols += ",PROXIED:PLAINTEXT"
+            clients += f",PROXIED://127.0.0.1:{broker.proxied.port}"
+            advertised += f",PROXIED://127.0.0.1:{broker.proxied.advertised_port}"
         return {
             **_SETTINGS,
+            "listener.security.protocol.map": protocols,
             "node.id": str(broker.node_id),
             "controller.quorum.voters": ",".join(
                 f"{voter.node_id}@127.0.0.1:{voter.controller_port}" for voter in self.brokers
             ),
-            "listeners": f"PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{broker.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker.port}",
+            "listeners": f"{clients},CONTROLLER://127.0.0.1:{broker.controller_port}",
+            "advertised.listeners": advertised,
             "log.dirs": str(data),
             "default.replication.factor": str(factor),
             "min.insync.replicas": str(in_sync),

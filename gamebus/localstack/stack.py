@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gamebus.errors import StackError
-from gamebus.localstack.kafka import Broker, Cluster, broker_process, new_cluster_id, wait_complete
+from gamebus.localstack.kafka import Broker, Cluster, ProxiedListener, broker_process, new_cluster_id, wait_complete
 from gamebus.localstack.locks import file_lock
 from gamebus.localstack.ports import PortReservations
 from gamebus.localstack.process import ProcessStatus, ServerProcess
@@ -38,12 +38,14 @@ class StackAddresses:
         redis: URL with the database's number.
         folder: of the stack.
         brokers: how many the stack runs; 0 when Kafka is external.
+        proxied: where each broker listens for its proxy; empty without proxies.
     """
 
     kafka: str
     redis: str
     folder: Path
     brokers: int
+    proxied: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class _State:
 
     Attributes:
         brokers: how many; fixed at the first start of a broker, because the voters of the quorum are.
-        ports: by name: "redis", "kafka-1", "kafka-1-controller", ...
+        ports: by name: "redis", "kafka-1", "kafka-1-controller", ...; with proxies also "kafka-1-proxied" (the broker's), "kafka-1-proxy".
     """
 
     cluster_id: str
@@ -72,6 +74,8 @@ class Stack:
         redis_port: usual port of Redis, in the same way.
         external_kafka: bootstrap servers to use instead of starting brokers.
         external_redis: URL to use instead of starting Redis.
+        proxied_ports: of a proxy before each broker, which the caller runs. Brokers then have one more listener for it
+            (:attr:`StackAddresses.proxied`); who asks there is told the ports of the proxies.
     """
 
     def __init__(
@@ -83,15 +87,19 @@ class Stack:
         redis_port: int = 6379,
         external_kafka: str | None = None,
         external_redis: str | None = None,
+        proxied_ports: tuple[int, ...] = (),
     ) -> None:
         if brokers not in {None, 1, 3}:
             raise StackError(f"a stack has 1 broker, or 3 for a majority that survives the loss of one, not {brokers}")
+        if len(proxied_ports) not in {0, brokers or 1}:
+            raise StackError(f"{len(proxied_ports)} proxies for {brokers or 1} broker(s): each broker has its own")
         self.folder = folder.absolute()
         self._brokers = brokers
         self._kafka_ports = kafka_ports
         self._redis_port = redis_port
         self._external_kafka = external_kafka
         self._external_redis = external_redis
+        self._proxied_ports = proxied_ports
         self._foreground = False
 
     def up(self, *, foreground: bool = False) -> StackAddresses:
@@ -215,6 +223,10 @@ class Stack:
             for node_id in range(1, state.brokers + 1):
                 port = self._kafka_ports[node_id - 1] if node_id <= len(self._kafka_ports) else 0
                 usual |= {f"kafka-{node_id}": port, f"kafka-{node_id}-controller": port and port + 1}
+            for node_id, port in enumerate(self._proxied_ports, start=1):
+                usual[f"kafka-{node_id}-proxied"] = 0
+                # The proxy listens there already.
+                chosen[f"kafka-{node_id}-proxy"] = port
         if self._external_redis is None and "redis" not in running:
             usual["redis"] = self._redis_port
         for name, port in usual.items():
@@ -247,6 +259,7 @@ class Stack:
             redis=self._external_redis or f"redis://127.0.0.1:{state.ports['redis']}/0",
             folder=self.folder,
             brokers=0 if self._external_kafka else state.brokers,
+            proxied=tuple(port for name, port in state.ports.items() if name.endswith("-proxied")),
         )
 
     def _stop(self) -> int:
@@ -267,10 +280,18 @@ def _cluster(state: _State) -> Cluster:
                 node_id=node_id,
                 port=state.ports[f"kafka-{node_id}"],
                 controller_port=state.ports[f"kafka-{node_id}-controller"],
+                proxied=_proxied(state, node_id),
             )
             for node_id in range(1, state.brokers + 1)
         ),
     )
+
+
+def _proxied(state: _State, node_id: int) -> ProxiedListener | None:
+    name = f"kafka-{node_id}-proxied"
+    if name not in state.ports:
+        return None
+    return ProxiedListener(port=state.ports[name], advertised_port=state.ports[f"kafka-{node_id}-proxy"])
 
 
 def _start(processes: Sequence[ServerProcess]) -> None:

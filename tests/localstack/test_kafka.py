@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gamebus.localstack.kafka import Broker, Cluster, _java_properties, new_cluster_id
+from gamebus.localstack.kafka import Broker, Cluster, ProxiedListener, _java_properties, new_cluster_id
 
 
 def cluster(brokers: int) -> Cluster:
@@ -48,6 +48,22 @@ class TestProperties:
             assert own["listeners"].split(",")[0] == own["advertised.listeners"]
             assert f"{own['node.id']}@127.0.0.1:{broker.controller_port}" in own["controller.quorum.voters"].split(",")
         assert len({own["controller.quorum.voters"] for own in settings}) == 1
+
+    def test_a_proxied_client_stays_behind_the_proxies(self) -> None:
+        """Who asks at the listener behind a proxy is told proxies; brokers among themselves use none."""
+        broker = Broker(1, 9001, 9101, ProxiedListener(port=9201, advertised_port=9301))
+        settings = Cluster(id=new_cluster_id(), brokers=(broker,)).properties(broker, data=Path("data"))
+
+        assert "PROXIED://127.0.0.1:9201" in settings["listeners"].split(",")
+        assert settings["advertised.listeners"].split(",") == ["PLAINTEXT://127.0.0.1:9001", "PROXIED://127.0.0.1:9301"]
+        assert "PROXIED:PLAINTEXT" in settings["listener.security.protocol.map"].split(",")
+        assert settings["inter.broker.listener.name"] == "PLAINTEXT"
+
+    def test_without_proxies_there_is_no_listener_for_them(self) -> None:
+        """Nobody pays for what the verification needs."""
+        settings = cluster(1).properties(cluster(1).brokers[0], data=Path("data"))
+
+        assert not [value for value in settings.values() if "PROXIED" in value]
 
 
 class TestJavaProperties:

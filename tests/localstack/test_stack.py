@@ -48,6 +48,11 @@ class TestUp:
         with pytest.raises(StackError, match="1 broker, or 3"):
             Stack(tmp_path, brokers=brokers)
 
+    def test_refuses_proxies_for_some_brokers_only(self, tmp_path: Path) -> None:
+        """A client would be led around the proxy of a broker that has none."""
+        with pytest.raises(StackError, match=r"2 proxies for 3 broker\(s\)"):
+            Stack(tmp_path, brokers=3, proxied_ports=(9301, 9302))
+
     def test_refuses_to_change_the_number_of_brokers(self, tmp_path: Path) -> None:
         """The voters of a cluster with data are fixed: growing it silently would lose the quorum."""
         (tmp_path / "stack.json").write_text('{"cluster_id": "x", "brokers": 3, "ports": {}}')
