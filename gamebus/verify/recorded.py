@@ -10,6 +10,8 @@ The recorder stands outside: before and after `publish` of a gateway's realtime 
 from __future__ import annotations
 
 import functools
+import importlib
+import os
 import runpy
 import sys
 import time
@@ -158,6 +160,10 @@ def _ran_s() -> float:
 def main() -> None:
     """Watch a command; its arguments are those of `gamebus`."""
     name, history, *arguments = sys.argv[1:]
+    mutations = os.environ.get("GAMEBUS_TEST_MUTATIONS")
+    if mutations:
+        # Of the tests: wrong versions of our own code, which a run has to find.
+        importlib.import_module(mutations).apply()
     Recorder(name, HistoryWriter(Path(history))).install()
     sys.argv = ["gamebus", *arguments]
     # As `python -m gamebus`, not imported: the command line stands above this package.

@@ -34,7 +34,6 @@ _PAUSE_S: Final = (2.0, 5.0)
 _RECOVERY_S: Final = 6.0
 """At the end people play on for so long, so that the recovery from the last fault is seen."""
 
-_SETTLE_S: Final = 90.0
 _REPORT_GAP_S: Final = 2.5
 """What a killed gateway attempted in its last moments may be in no report of it: reports go out once a second."""
 
@@ -84,6 +83,9 @@ class Run:
     say: Say
     extra: dict[str, str] = field(default_factory=dict)
     """Environment of the watched processes, beside their settings."""
+
+    settle_s: float = 90.0
+    """How long effects and accounts are waited for at the end."""
 
     async def run(self) -> Verdict:
         """Start, play under faults, settle, collect, judge; nothing runs any more when this returns or raises."""
@@ -156,7 +158,7 @@ class Run:
     async def _settle(self, cluster: Cluster) -> None:
         """Wait until Redis has what was acknowledged and every stream has its last account, or for a while."""
         boots = [boot for of_gateway in cluster.boots.values() for boot in of_gateway]
-        deadline = time.monotonic() + _SETTLE_S
+        deadline = time.monotonic() + self.settle_s
         while time.monotonic() < deadline:
             history = read_history(cluster.histories)
             acked = {
@@ -172,7 +174,7 @@ class Run:
             if not missing and not open_streams:
                 return
             await asyncio.sleep(1.0)
-        self.say(f"not settled after {_SETTLE_S:.0f} s")
+        self.say(f"not settled after {self.settle_s:.0f} s")
 
     async def _open_streams(self, redis: RedisSettings, boots: list[str]) -> bool:
         ledgers = await collect_ledgers(redis, self.catalog, boots)

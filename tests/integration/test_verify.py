@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gamebus.catalog import parse_catalog
 from gamebus.verify.anomaly import ANOMALIES
+from gamebus.verify.checker import count
+from gamebus.verify.run import Run
 from tests.integration.command_kit import environment, gamebus
 
 FAULTS = ["broker_kill", "gateway_kill", "gateway_stop", "durable_kill", "realtime_kill", "redis_kill"]
@@ -35,6 +38,26 @@ class TestVerify:
         assert loss["attempted"] == sum(count for name, count in loss.items() if name != "attempted") > 0
         assert len(list((folder / "history").glob("*.jsonl"))) == 7
         assert f"--seed {SEED}" in done.output
+
+    async def test_every_broken_promise_is_found(self, tmp_path: Path) -> None:
+        """With a wrong version of our code for each promise, the whole run shows every anomaly by name: none of them is a check
+        that cannot fail."""
+        said: list[str] = []
+        run = Run(
+            folder=tmp_path / "run",
+            catalog=parse_catalog(),
+            minutes=0.4,
+            faults=["realtime_kill"],
+            seed=SEED,
+            say=said.append,
+            extra={"GAMEBUS_TEST_MUTATIONS": "tests.verify.mutations"},
+            settle_s=10.0,
+        )
+
+        verdict = await run.run()
+
+        assert [name for name, number in count(verdict.anomalies).items() if not number] == []
+        assert not verdict.ok
 
     async def test_an_unknown_fault_is_named(self) -> None:
         """A misspelt name says which there are, and nothing is started."""
