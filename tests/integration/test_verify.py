@@ -47,7 +47,8 @@ class TestVerify:
             folder=tmp_path / "run",
             catalog=parse_catalog(),
             minutes=0.4,
-            faults=["realtime_kill"],
+            # Partitions have to change hands.
+            faults=["rebalance_storm"],
             seed=SEED,
             say=said.append,
             extra={"GAMEBUS_TEST_MUTATIONS": "tests.verify.mutations"},

@@ -30,7 +30,7 @@ from gamebus.record import DurableRecord, encode_durable, encode_realtime
 from gamebus.state.effects import Effect, EffectState
 
 _OLD_S = 3.0
-_REWIND = 40
+_REWIND = 200
 
 
 class _Every:
