@@ -1,6 +1,8 @@
 """The system under test: three brokers and a Redis, two gateways, two processors of each class, all of them real processes.
 
 What dies comes back by itself, as an orchestrator would bring it back; servers come back when :meth:`Cluster.mend` is called.
+Gateways and processors reach each broker through a proxy (:attr:`Cluster.proxies`), which stands for the network; who looks from
+outside, with :attr:`Cluster.servers`, does not. Brokers reach each other without one.
 """
 
 from __future__ import annotations
@@ -8,23 +10,31 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gamebus.catalog import Catalog
 from gamebus.delivery.topics import create_topics
+from gamebus.errors import StackError
 from gamebus.localstack.ports import free_port
 from gamebus.localstack.roles import Role
 from gamebus.localstack.stack import Stack, StackAddresses
+from gamebus.verify.proxy import Proxy
 
 BROKERS: Final = ("kafka-1", "kafka-2", "kafka-3")
 GATEWAYS: Final = ("gateway-1", "gateway-2")
 REALTIME: Final = ("realtime-1", "realtime-2")
 DURABLE: Final = ("durable-1", "durable-2")
+
+_ATTEMPTS: Final = 3
+_POLL_S: Final = 0.1
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +61,23 @@ class Cluster:
         self.boots: dict[str, list[str]] = {name: [] for name in GATEWAYS}
         """Boots of each gateway, oldest first."""
 
+        self.proxies = {name: Proxy(port=free_port()) for name in BROKERS}
+        """The network between our processes and each broker."""
+
         self._catalog = catalog
         self._extra = dict(extra or {})
-        self._stack = Stack(folder / "servers", brokers=3, kafka_ports=(0, 0, 0), redis_port=0)
+        self._stack = Stack(
+            folder / "servers",
+            brokers=3,
+            kafka_ports=(0, 0, 0),
+            redis_port=0,
+            proxied_ports=tuple(proxy.port for proxy in self.proxies.values()),
+        )
         self._ports = {name: free_port() for name in GATEWAYS}
         self._roles: dict[str, Role] = {}
+        self._ready: dict[str, int | None] = {}
+        # Servers are started, stopped in order, and given other data by one fault at a time.
+        self._servers_lock = asyncio.Lock()
         self._watching: dict[str, asyncio.Task[None]] = {}
         self.servers: StackAddresses | None = None
 
@@ -63,6 +85,21 @@ class Cluster:
     def urls(self) -> list[str]:
         """Of the gateways; a gateway that comes back has its old one."""
         return [f"ws://127.0.0.1:{port}/v1" for port in self._ports.values()]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Kafka as our processes reach it: through the proxies."""
+        return ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.proxies.values())
+
+    @property
+    def redis_data(self) -> Path:
+        """Where Redis keeps its one copy of the data: its append-only files."""
+        return self.folder / "servers" / "redis" / "appendonlydir"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Of the catalog."""
+        return tuple(self._catalog.topics)
 
     @property
     def histories(self) -> list[Path]:
@@ -75,7 +112,12 @@ class Cluster:
         Raises:
             StackError, ConfigurationError: something does not start.
         """
-        self.servers = await asyncio.to_thread(self._stack.up, foreground=True)
+        # First: nobody else can take their ports then.
+        for proxy in self.proxies.values():
+            proxy.start()
+        self.servers = await self._up()
+        for proxy, port in zip(self.proxies.values(), self.servers.proxied, strict=True):
+            proxy.target_port = port
         (self.folder / "history").mkdir(exist_ok=True)
         await create_topics(self.servers.kafka, self._catalog)
         await asyncio.gather(*(self.add(name) for name in (*REALTIME, *DURABLE)))
@@ -85,7 +127,9 @@ class Cluster:
         """Stop everything, in the order that loses nothing; the folder keeps histories and logs, the servers' data goes."""
         for name in list(self._roles):
             await self.remove(name)
-        await asyncio.to_thread(self._stack.wipe)
+        await _to_the_end(self._stack.wipe)
+        for proxy in self.proxies.values():
+            await proxy.close()
 
     async def add(self, name: str) -> None:
         """Start a watched process and keep it running. Its kind is in its name: gateway, realtime or durable."""
@@ -106,6 +150,7 @@ class Cluster:
     async def remove(self, name: str) -> None:
         """Stop a watched process in order, for good."""
         await self._roles.pop(name).stop()
+        self._ready.pop(name, None)
         watching = self._watching.pop(name, None)
         if watching is not None:
             await watching
@@ -123,19 +168,85 @@ class Cluster:
             self.deaths.append(Death(name, boots[-1] if boots else None, time.monotonic()))
         os.kill(pid, number)
 
+    def pid(self, name: str) -> int | None:
+        """Of a server or a watched process, while it runs."""
+        role = self._roles.get(name)
+        return self._stack.process(name).pid if role is None else role.pid
+
     async def mend(self) -> None:
-        """Bring back the servers that died, with their data, and wait until all of them serve."""
-        await asyncio.to_thread(self._stack.up, foreground=True)
+        """Bring back the servers that died, with their data, and wait until all of them serve.
+
+        Raises:
+            StackError: one does not come back, each time it is tried.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                await self._up()
+            except StackError:
+                # Another fault met a server that was starting.
+                continue
+            return
+        await self._up()
 
     async def restart_server(self, name: str) -> None:
-        """Stop a server in order and start it again."""
-        await asyncio.to_thread(self._stack.process(name).stop)
-        await self.mend()
+        """Stop a server in order and start it again, also when this is cancelled."""
+        try:
+            async with self._servers_lock:
+                await _to_the_end(self._stack.process(name).stop)
+        finally:
+            await self.mend()
+
+    async def restore_redis(self, copy: Path) -> None:
+        """Kill Redis and start it with `copy`, a copy of :attr:`redis_data`, which moves there; whole again also when this is cancelled.
+
+        Raises:
+            StackError: Redis does not end, or does not start.
+        """
+
+        def restore() -> None:
+            redis = self._stack.process("redis")
+            redis.kill()
+            # While it runs its files are its own.
+            if not redis.wait_stopped():
+                raise StackError("redis still runs after it was killed")
+            shutil.rmtree(self.redis_data)
+            copy.rename(self.redis_data)
+
+        try:
+            async with self._servers_lock:
+                await _to_the_end(restore)
+        finally:
+            await self.mend()
+
+    def broken(self) -> list[str]:
+        """What does not run, stands still or does not pass now: names of servers, watched processes, and links ("link kafka-1")."""
+        pids = {status.name: status.pid for status in self._stack.status()}
+        pids |= {name: role.pid if role.pid == self._ready.get(name) else None for name, role in self._roles.items()}
+        links = [f"link {name}" for name, proxy in self.proxies.items() if not proxy.passing]
+        return [*(name for name, pid in pids.items() if pid is None or _stands_still(pid)), *links]
+
+    async def whole(self, *, timeout_s: float = 60.0) -> None:
+        """Wait until nothing is broken and every server serves and knows the others. Repairs nothing.
+
+        Raises:
+            StackError: something still is; the message names it.
+        """
+        deadline = time.monotonic() + timeout_s
+        while broken := self.broken():
+            if time.monotonic() > deadline:
+                raise StackError(f"after {timeout_s:.0f} s still broken: {', '.join(broken)}")
+            await asyncio.sleep(_POLL_S)
+        # Nothing to start any more: this only waits.
+        await self._up()
+
+    async def _up(self) -> StackAddresses:
+        async with self._servers_lock:
+            return await _to_the_end(lambda: self._stack.up(foreground=True))
 
     def _environment(self) -> dict[str, str]:
         assert self.servers is not None, "the servers run"
         return {
-            "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS": self.servers.kafka,
+            "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "GAMEBUS_REDIS__URL": self.servers.redis,
             "GAMEBUS_AUTH__SECRET": self.secret,
             "GAMEBUS_LOG__FORMAT": "json",
@@ -143,5 +254,28 @@ class Cluster:
         }
 
     def _note(self, name: str, ready: dict[str, Any]) -> None:
+        if name in self._roles:
+            self._ready[name] = self._roles[name].pid
         if name in self.boots:
             self.boots[name].append(ready["boot"])
+
+
+async def _to_the_end(function: Callable[[], _Result]) -> _Result:
+    """Run something that blocks in a thread. When this is cancelled it still ends first: two of them would meet the same processes."""
+    running = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        # Looked at, so that asyncio does not complain; the cancellation is what counts.
+        running.exception()
+        raise
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether a process is stopped by a signal (Linux; elsewhere unknown)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "T"

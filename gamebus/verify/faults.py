@@ -1,7 +1,8 @@
 """Faults: what happens to a cluster while people play on it.
 
-Each one is injected, lasts a while, and is healed: afterwards everything runs again. Which broker or process it meets is drawn from
-the run's random numbers, so that a run can be repeated.
+Each one is injected, lasts a while, and is healed, also when the run is interrupted in the middle: what it broke passes or runs again.
+What dies by itself comes back in its own time; :meth:`Cluster.whole` waits for all of it. Which broker or process a fault meets is drawn
+from the run's random numbers, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from gamebus.verify import network_faults, redis_faults
 from gamebus.verify.cluster import BROKERS, DURABLE, GATEWAYS, REALTIME, Cluster
+from gamebus.verify.leadership import active_controller, move_leaders
+
+_COME_AND_GO_S: Final = 2.0
 
 Injection = Callable[[Cluster, Random], AbstractAsyncContextManager[None]]
 """Injects at the beginning of the block, heals at its end."""
@@ -38,9 +43,9 @@ class FaultKind:
 def _killed_servers(count: int) -> Injection:
     @asynccontextmanager
     async def inject(cluster: Cluster, rng: Random) -> AsyncIterator[None]:
-        for name in rng.sample(BROKERS, count):
-            cluster.signal(name, signal.SIGKILL)
         try:
+            for name in rng.sample(BROKERS, count):
+                cluster.signal(name, signal.SIGKILL)
             yield
         finally:
             await cluster.mend()
@@ -54,8 +59,8 @@ def _stopped(*names: str) -> Injection:
     @asynccontextmanager
     async def inject(cluster: Cluster, rng: Random) -> AsyncIterator[None]:
         name = rng.choice(names)
-        cluster.signal(name, signal.SIGSTOP)
         try:
+            cluster.signal(name, signal.SIGSTOP)
             yield
         finally:
             cluster.signal(name, signal.SIGCONT)
@@ -82,24 +87,45 @@ async def _rolling_restart(cluster: Cluster, rng: Random) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def _rebalance_storm(cluster: Cluster, _rng: Random) -> AsyncIterator[None]:
-    async def come_and_go(name: str) -> None:
-        for _ in range(3):
-            await cluster.add(name)
-            await asyncio.sleep(2.0)
-            await cluster.remove(name)
+async def _controller_kill(cluster: Cluster, _rng: Random) -> AsyncIterator[None]:
+    assert cluster.servers is not None, "the servers run"
+    controller = await active_controller(cluster.servers.kafka)
+    try:
+        cluster.signal(f"kafka-{controller}", signal.SIGKILL)
+        yield
+    finally:
+        await cluster.mend()
 
-    await asyncio.gather(come_and_go("realtime-3"), come_and_go("durable-3"))
+
+@asynccontextmanager
+async def _leader_move(cluster: Cluster, rng: Random) -> AsyncIterator[None]:
+    """Nothing to heal: the cluster is as whole with its new leaders as with the old ones."""
+    assert cluster.servers is not None, "the servers run"
+    await move_leaders(cluster.servers.kafka, cluster.topics, rng)
     yield
 
 
 @asynccontextmanager
-async def _redis_killed(cluster: Cluster, _rng: Random) -> AsyncIterator[None]:
-    cluster.signal("redis", signal.SIGKILL)
+async def _rebalance_storm(cluster: Cluster, _rng: Random) -> AsyncIterator[None]:
+    enough = asyncio.Event()
+
+    async def come_and_go(name: str) -> None:
+        while not enough.is_set():
+            try:
+                await cluster.add(name)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_COME_AND_GO_S):
+                        await enough.wait()
+            finally:
+                await cluster.remove(name)
+
+    storm = [asyncio.create_task(come_and_go(name), name=f"storm-{name}") for name in ("realtime-3", "durable-3")]
     try:
         yield
     finally:
-        await cluster.mend()
+        # Not cancelled: a member that has come leaves in order.
+        enough.set()
+        await asyncio.gather(*storm)
 
 
 _ALL: Final = (
@@ -107,16 +133,26 @@ _ALL: Final = (
     FaultKind("broker_stop_2s", 2.0, "one broker stands still for a moment", _stopped(*BROKERS)),
     FaultKind("broker_stop_15s", 15.0, "one broker stands still, longer than sessions last", _stopped(*BROKERS)),
     FaultKind("rolling_restart", 0.0, "an upgrade: each broker in turn", _rolling_restart),
+    FaultKind("controller_kill", 5.0, "the active controller crashes", _controller_kill),
+    FaultKind("leader_move", 2.0, "every partition gets another leader", _leader_move),
     FaultKind("min_isr_lost", 5.0, "two brokers crash: no topic takes durable writes", _killed_servers(2)),
+    FaultKind("partition_one_way", 8.0, "one direction to a broker is cut", network_faults.partition_one_way),
+    FaultKind("partition_two_way", 8.0, "a broker is cut off", network_faults.partition_two_way),
+    FaultKind("latency", 8.0, "a broker is far away", network_faults.latency),
+    FaultKind("bandwidth", 8.0, "the link to a broker is congested", network_faults.bandwidth),
+    FaultKind("reset_mid_batch", 3.0, "connections are cut in the middle of a request", network_faults.reset_mid_batch),
+    FaultKind("half_open", 8.0, "one side of a connection forgets it", network_faults.half_open),
     FaultKind("gateway_kill", 3.0, "a gateway crashes", _killed(*GATEWAYS)),
     FaultKind("gateway_stop", 3.0, "the event loop of a gateway is blocked", _stopped(*GATEWAYS)),
     FaultKind("realtime_kill", 3.0, "a realtime processor crashes, at any step of its commits", _killed(*REALTIME)),
     FaultKind("durable_kill", 3.0, "a durable processor crashes, at any step of its commits", _killed(*DURABLE)),
     FaultKind("realtime_stop", 15.0, "a realtime processor stands still past its session", _stopped(*REALTIME)),
     FaultKind("durable_stop", 15.0, "a durable processor stands still past its session", _stopped(*DURABLE)),
-    FaultKind("rebalance_storm", 0.0, "members of both groups come and go every 2 s", _rebalance_storm),
-    FaultKind("redis_kill", 2.0, "Redis crashes and comes back with its data", _redis_killed),
+    FaultKind("rebalance_storm", 12.0, "members of both groups come and go every 2 s", _rebalance_storm),
+    FaultKind("redis_kill", 2.0, "Redis crashes and comes back with its data", redis_faults.killed),
     FaultKind("redis_stop", 5.0, "Redis stands still", _stopped("redis")),
+    FaultKind("redis_older_copy", 3.0, "Redis comes back with an older copy of its data", redis_faults.older_copy),
+    FaultKind("redis_full", 5.0, "Redis has no memory left for writes", redis_faults.full),
 )
 
 FAULTS: Final = {fault.name: fault for fault in _ALL}
