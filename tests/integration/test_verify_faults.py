@@ -162,6 +162,22 @@ class TestFaults:
         assert cluster.pid("redis") not in {None, before}
         await cluster.whole()
 
+    async def test_connections_are_cut_while_they_carry(self, cluster: Cluster) -> None:
+        """Consumers ask all the time, so that some request or answer is always on its way."""
+
+        def resets() -> int:
+            return sum(proxy.statistics().resets for proxy in cluster.proxies.values())
+
+        before = resets()
+
+        async def cut() -> bool:
+            return resets() > before
+
+        async with FAULTS["reset_mid_batch"].inject(cluster, Random(SEED)):
+            await until(cut)
+        await cluster.whole()
+        await serves(cluster)
+
     async def test_every_partition_gets_another_leader(self, cluster: Cluster) -> None:
         """Leadership moves while every broker lives."""
         # After a kill some broker may not be in sync yet, and could not lead.
