@@ -162,9 +162,10 @@ class Joins:
         room = joining.room
         recovered = None if joining.resume is None else False
         if room.is_listening(joining.client):
-            # It asked again: live events go on as they do.
+            # It asked again: live events go on as they do. Those that came since then wait behind the place of this answer, so
+            # its cursor must not pass them.
             replaying = joining.client.outbox.replay_cursor(room.name)
-            return [], replaying or self._history.cursor(room.name, self._history.head(room.name)), recovered
+            return [], replaying or self._history.cursor(room.name, joining.begin), recovered
         if joining.resume is not None:
             place = joining.resume_place
             missed = None if place is None else self._history.missed(room.name, place, now)

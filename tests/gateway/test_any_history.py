@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -442,6 +443,8 @@ class AnyHistory(RuleBasedStateMachine):
             self._end(connection, replaced=False)
 
 
+# A failure is made smaller before it is told, for up to five minutes.
+@pytest.mark.timeout(600)
 def test_every_client_sees_what_the_model_says() -> None:
     """Whatever happens in whatever order: who is here, where they are, and each durable event once and in order."""
     run_state_machine_as_test(

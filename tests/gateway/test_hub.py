@@ -562,6 +562,21 @@ class TestAckCursor:
 
         assert back.events("r") == ["theirs", "own"]
 
+    def test_of_a_join_that_is_asked_again_and_has_to_wait(self) -> None:
+        """Events that come while the second answer waits behind the join of another room follow it, and its cursor knows."""
+        gateway = Gateway()
+        alice = gateway.reader("alice", "r")
+        gateway.hub.join(alice, "s")
+        gateway.hub.join(alice, "r")
+        gateway.publish(chat("r", "1"))
+        gateway.loop.advance(JOIN_DEADLINE_S)
+        assert [message[0] for message in alice.messages] == ["joined", "joined", "joined", "event"]
+        cursor = alice.of("joined", "r")[1][2]["cursor"]
+        back = Reader(gateway.loop, "alice")
+        gateway.hub.join(back, "r", cursor)
+
+        assert back.events("r") == ["1"]
+
     def test_of_a_join_that_is_not_answered(self) -> None:
         """Nothing was sent to the client yet, so its place is where it asked to begin."""
         gateway = Gateway()
