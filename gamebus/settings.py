@@ -108,6 +108,9 @@ class ConsumerSettings(_Section):
     max_poll_records: int = Field(500, ge=1, le=100_000, description="Records of one poll (seed: max.poll.records).")
     session_timeout_ms: int = Field(10_000, ge=1000, description="Silence after which a member is evicted.")
     rebalance_timeout_ms: int = Field(30_000, ge=1000, description="Time that members have to rejoin.")
+    max_poll_interval_ms: int = Field(
+        60_000, ge=1000, description="A member that reads nothing for so long leaves the group; handlers run beside."
+    )
     max_attempts: int = Field(5, ge=1, le=100, description="Tries of a durable record before its dead letter.")
     retry_backoff_ms: int = Field(100, ge=1, description="First wait between tries; doubles up to 5 s.")
 

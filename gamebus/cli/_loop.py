@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeVar
 
+from gamebus.delivery import closed_transport
 from gamebus.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -32,5 +33,6 @@ def _loop_factory(loop: Literal["auto", "uvloop", "asyncio"]) -> Callable[[], as
         raise ConfigurationError(
             "GAMEBUS_LOOP is uvloop, which is not installed: pip install 'gamebus[fast]'"
         ) from error
+    closed_transport.install()
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory

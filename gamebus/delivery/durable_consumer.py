@@ -44,9 +44,6 @@ _POLL_MS: Final = 200
 _PATIENCE_S: Final = 0.5
 """How long the intake waits for a full partition before it pauses it: a pause throws away what was fetched ahead."""
 
-_MAX_POLL_INTERVAL_MS: Final = 60_000
-"""A member that reads nothing for so long leaves the group. Handlers do not count: they run beside the intake."""
-
 _RETRY_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -199,7 +196,7 @@ class DurableConsumer:
             # Positions come from marks and commits; a jump must be seen and counted.
             auto_offset_reset="none",
             max_poll_records=settings.max_poll_records,
-            max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
+            max_poll_interval_ms=settings.max_poll_interval_ms,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.session_timeout_ms // 3,
             rebalance_timeout_ms=settings.rebalance_timeout_ms,

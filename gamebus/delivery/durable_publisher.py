@@ -140,7 +140,17 @@ class DurablePublisher:
         }
         self._accepting = True
         self._running = asyncio.create_task(self._run(), name="durable-publisher")
-        self._running.add_done_callback(_log_crash)
+
+    async def watch(self) -> None:
+        """Return when stopped; await it beside everything else, so that a publisher that cannot go on is not kept.
+
+        Raises:
+            Exception: what nothing here expects; what was accepted has no outcome.
+        """
+        if self._running is not None:
+            await asyncio.wait([self._running])
+            if not self._running.cancelled():
+                self._running.result()
 
     def publish(self, topic: str, key: bytes, value: bytes, headers: Headers = ()) -> asyncio.Future[Written]:
         """Accept a record; never blocks.
@@ -186,15 +196,15 @@ class DurablePublisher:
     async def stop(self, *, deadline_s: float = 10.0) -> None:
         """Take nothing more, send what was accepted until the deadline, and end. Every future has an outcome afterwards."""
         self._accepting = False
-        if self._running is None:
+        if self._running is None or self._running.done():
             return
         outcomes = [entry.outcome for entry in self._outbox.entries()]
         if outcomes:
             await asyncio.wait(outcomes, timeout=deadline_s)
         left = self._outbox.records
         self._running.cancel()
+        # What ended it by itself is told by `watch`.
         await asyncio.wait([self._running])
-        self._running = None
         _log.info("publisher.stopped", acked=self._acked_count, unsent=left)
 
     def statistics(self) -> DurablePublisherStatistics:
@@ -381,8 +391,3 @@ class DurablePublisher:
             self._failed += 1
         if not entry.outcome.done():
             entry.outcome.set_exception(error)
-
-
-def _log_crash(running: asyncio.Task[None]) -> None:
-    if not running.cancelled() and running.exception() is not None:
-        _log.error("publisher.crashed", exc_info=running.exception())

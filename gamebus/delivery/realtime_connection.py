@@ -201,7 +201,8 @@ class RealtimeConnection:
         Raises:
             KafkaError, TimeoutError: no connection, or no answer in time.
         """
-        if self._connection is None:
+        # A closed transport, too: uvloop's would raise what nobody expects (closed_transport.py).
+        if self._connection is None or not self.connected:
             raise KafkaError(f"no connection to {self.broker.host}:{self.broker.port}")
         async with asyncio.timeout(timeout_s):
             return await self._connection.send(request)

@@ -48,7 +48,6 @@ _POLL_MS: Final = 200
 _FETCH_MAX_WAIT_MS: Final = 100
 _REQUEST_TIMEOUT_MS: Final = 5_000
 _METADATA_MAX_AGE_MS: Final = 30_000
-_MAX_POLL_INTERVAL_MS: Final = 60_000
 _SETTLE_INTERVAL_S: Final = 0.25
 _IDLE_COMMIT_S: Final = 1.0
 _STOP_TIMEOUT_S: Final = 2.0
@@ -198,7 +197,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
             metadata_max_age_ms=_METADATA_MAX_AGE_MS,
-            max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
+            max_poll_interval_ms=self._settings.max_poll_interval_ms,
             session_timeout_ms=self._settings.session_timeout_ms,
             heartbeat_interval_ms=self._settings.session_timeout_ms // 3,
             rebalance_timeout_ms=self._settings.rebalance_timeout_ms,

@@ -91,12 +91,22 @@ class RealtimeLines:
         view = await self._first_view()
         self._require_topics(view)
         self._task = asyncio.create_task(self._run(view), name="realtime-lines")
-        self._task.add_done_callback(_report_end)
         with suppress(TimeoutError):
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 while not self._complete():
                     self._changed.clear()
                     await self._changed.wait()
+
+    async def watch(self) -> None:
+        """Return when stopped.
+
+        Raises:
+            Exception: what ended the lines, which nothing here expects; nothing is written any more.
+        """
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.result()
 
     async def drain(self) -> None:
         """Wait until the brokers have handled what was written so far, where they still answer."""
@@ -110,9 +120,8 @@ class RealtimeLines:
         """Disconnect."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+            # What ended it by itself is told by `watch`.
+            await asyncio.wait([self._task])
 
     @property
     def buffered_bytes(self) -> int:
@@ -224,8 +233,3 @@ class RealtimeLines:
     def _line_ready(self) -> None:
         self._changed.set()
         self._on_ready()
-
-
-def _report_end(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("publisher.failed", exc_info=error)

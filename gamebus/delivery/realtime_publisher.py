@@ -204,6 +204,14 @@ class RealtimePublisher:
             lane.disarm()
         self._loop = None
 
+    async def watch(self) -> None:
+        """Return when stopped; await it beside everything else, so that a publisher that cannot go on is not kept.
+
+        Raises:
+            Exception: what nothing here expects; every event is dropped from then on.
+        """
+        await self._lines.watch()
+
     def publish(self, event_type: str, room: str, player: str, server_ms: int, data: Any) -> DropReason | None:
         """Accept or drop an event; None means accepted. Before `start` and after `stop` all are dropped (`closing`).
 

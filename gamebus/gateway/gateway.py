@@ -185,6 +185,8 @@ class Gateway:
                     ("reporter", self._reporter),
                 )
             ]
+            for publisher in (self._realtime, self._durable):
+                tasks.create_task(publisher.watch(), name="publisher")
             await realtime_tail.caught_up.wait()
             await durable_tail.caught_up.wait()
             self._hub.go_live(_positions(durable_tail, self._hub.durable_topics, counts))

@@ -68,10 +68,12 @@ class DurableProcessor:
         try:
             await self._publisher.start()
             async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._publisher.watch(), name="dead-letter-publisher")
                 consuming = tasks.create_task(self._consumer.run(), name="durable-consumer")
                 await self._stopping.wait()
                 self._consumer.stop()
                 await consuming
+                watching.cancel()
             consumed, effects = self._consumer.statistics(), self._effects.statistics()
             log.info("consumer.drained", handled=consumed.handled, commits=consumed.commits)
             log.info("processor.stopped", applied=effects.applied_total, duplicates=effects.duplicates_total)

@@ -11,6 +11,8 @@ import inspect
 from importlib.metadata import version
 from typing import Any
 
+import pytest
+import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import KafkaConnectionError
@@ -19,6 +21,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from gamebus.delivery import closed_transport
 from tests.integration.durable_kit import chat_topic, created
 
 
@@ -53,6 +56,29 @@ class TestConnection:
         transport.abort()
         async with asyncio.timeout(10):
             await closed.wait()
+
+    @pytest.mark.parametrize("on_uvloop", [False, True])
+    def test_a_request_on_a_connection_that_was_just_reset_is_a_lost_connection(
+        self, bootstrap_servers: str, on_uvloop: bool
+    ) -> None:
+        """As `closed_transport.py` has it: not the RuntimeError of uvloop's transports, which ends the task that asked for good."""
+        closed_transport.install()
+
+        async def ask(iterations: int) -> None:
+            host, port = bootstrap_servers.split(":")
+            connection = await create_conn(host, int(port), client_id="contract", request_timeout_ms=5000)
+            assert connection._writer is not None
+            connection._writer.transport.abort()
+            # The transport ends in one iteration of the loop, its reader hears of it in another.
+            for _ in range(iterations):
+                await asyncio.sleep(0)
+            with pytest.raises(KafkaConnectionError):
+                await connection.send(MetadataRequest([], allow_auto_topic_creation=False))
+            assert not connection.connected()
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if on_uvloop else None) as runner:
+            for iterations in range(5):
+                runner.run(ask(iterations))
 
     def test_takes_these_arguments(self) -> None:
         """Without `max_idle_ms` a busy acks=0 connection would be closed as idle."""
