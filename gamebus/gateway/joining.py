@@ -95,8 +95,12 @@ class Joins:
 
     def finish(self, client: Client, room: Room) -> None:
         """Answer what a client still waits for, since it leaves: `joined` comes before `left`, and nothing between them."""
+        standing: str | None = None
         for joining in self._take(client, room):
-            self._send_joined(joining, *self._missed(joining, self._loop.time())[1:])
+            _, cursor, recovered = self._missed(joining, self._loop.time())
+            # Asked more than once: nothing was sent since the first, so no answer may pass it.
+            standing = standing or cursor
+            self._send_joined(joining, standing, recovered)
 
     def withdraw(self, client: Client, room: Room) -> None:
         """Forget what a client still waits for: its connection ends."""

@@ -190,6 +190,8 @@ class AnyHistory(RuleBasedStateMachine):
         self.seq = 0
         # (room, player) -> what a player published last since it came.
         self.moved: dict[tuple[str, str], list[float]] = {}
+        # (gateway, room, player) that left there since it moved, while an outdated connection of it was still open elsewhere.
+        self.left_since: set[tuple[int, str, str]] = set()
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
@@ -244,7 +246,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(pick=picks, room=rooms)
     def leave(self, pick: int, room: str) -> None:
         connection = self._pick(pick)
-        connection.rooms.discard(room)
+        self._depart(connection, room)
         self.gateways[connection.where].hub.leave(connection.reader, room)
         self._send(connection, frames.left(room))
 
@@ -367,7 +369,8 @@ class AnyHistory(RuleBasedStateMachine):
         """Who is here, and where.
 
         A gateway that hears from Redis late of a player who left another one and came back may have forgotten a position that
-        is newer; so those of players elsewhere are exact only once they have moved again.
+        is newer; so those of players elsewhere are exact only once they have moved again. So does one that does not know yet of
+        an outdated connection elsewhere, when the player leaves it and comes back.
         """
         for room in ROOMS:
             present = self._present(room)
@@ -384,7 +387,8 @@ class AnyHistory(RuleBasedStateMachine):
                     if (room, player) not in self.moved:
                         continue
                     here = any(c.where == connection.where and room in c.rooms for c in self._players(player))
-                    if exact or here or player in view:
+                    came_back = (connection.where, room, player) in self.left_since
+                    if exact or (here and not came_back) or player in view:
                         assert view[player] == self.moved[room, player]
 
     def _present(self, room: str) -> set[str]:
@@ -421,6 +425,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.seq += 1
         data: list[float] = [self.seq, 0, 0, 0]
         self.moved[room, player] = data
+        self.left_since -= {(where, room, player) for where in (0, 1)}
         self.redis.known_positions.setdefault(room, {})[player] = data
         # A position is never of the same millisecond as the leave before it: then it would count as one of those still on their way.
         self.loop.advance(0.001)
@@ -428,11 +433,17 @@ class AnyHistory(RuleBasedStateMachine):
         for gateway in self.gateways:
             gateway.hub.on_realtime(POSITION, 0, [Record(self.seq, room.encode(), value)])
 
+    def _depart(self, connection: Connection, room: str) -> None:
+        if room in connection.rooms:
+            connection.rooms.discard(room)
+            self.left_since.add((connection.where, room, connection.player))
+
     def _end(self, connection: Connection, *, replaced: bool) -> None:
         self.gateways[connection.where].hub.drop(connection.reader, replaced=replaced)
         connection.reader.outbox.close()
         connection.reader.resume()
-        connection.rooms.clear()
+        for room in list(connection.rooms):
+            self._depart(connection, room)
         self.open.remove(connection)
         self.ended.append(connection)
         if connection in self.outdated:

@@ -577,6 +577,23 @@ class TestAckCursor:
 
         assert back.events("r") == ["1"]
 
+    def test_of_a_join_that_is_asked_again_and_given_up(self) -> None:
+        """Both answers, which come with the leave, stand where the first one asked to begin: nothing was sent since."""
+        gateway = Gateway()
+        gateway.reader("bob", "r")
+        cursor = gateway.hub.history.cursor("r", gateway.hub.history.head("r"))
+        gateway.publish(chat("r", "1"))
+        ahead = gateway.hub.history.cursor("s", {CHAT: 1 << 40, COMBAT: 0})
+        alice = Reader(gateway.loop, "alice")
+        # Not answered yet, so that the joins of the other room wait behind it.
+        gateway.hub.join(alice, "s", ahead)
+        gateway.hub.join(alice, "r", cursor)
+        gateway.hub.join(alice, "r")
+        gateway.hub.leave(alice, "r")
+        gateway.loop.advance(JOIN_DEADLINE_S)
+
+        assert [info["cursor"] for _, _, info in alice.of("joined", "r")] == [cursor, cursor]
+
     def test_of_a_join_that_is_not_answered(self) -> None:
         """Nothing was sent to the client yet, so its place is where it asked to begin."""
         gateway = Gateway()
