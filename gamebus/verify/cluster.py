@@ -1,8 +1,8 @@
 """The system under test: three brokers and a Redis, two gateways, two processors of each class, all of them real processes.
 
 What dies comes back by itself, as an orchestrator would bring it back; servers come back when :meth:`Cluster.mend` is called.
-Gateways and processors reach each broker through a proxy (:attr:`Cluster.proxies`), which stands for the network; who looks from
-outside, with :attr:`Cluster.servers`, does not. Brokers reach each other without one.
+Gateways and processors reach each broker through a proxy (:attr:`Cluster.proxies`), which stands for the network, and so do clients each
+gateway (:attr:`Cluster.fronts`); who looks from outside, with :attr:`Cluster.servers`, does not. Brokers reach each other without one.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gamebus.catalog import Catalog
+from gamebus.catalog import Catalog, DeliveryClass
 from gamebus.delivery.topics import create_topics
 from gamebus.errors import StackError
 from gamebus.localstack.ports import free_port
 from gamebus.localstack.roles import Role
 from gamebus.localstack.stack import Stack, StackAddresses
+from gamebus.verify.orders import Orders, Step, give
 from gamebus.verify.proxy import Proxy
 
 BROKERS: Final = ("kafka-1", "kafka-2", "kafka-3")
 GATEWAYS: Final = ("gateway-1", "gateway-2")
 REALTIME: Final = ("realtime-1", "realtime-2")
 DURABLE: Final = ("durable-1", "durable-2")
+FRONTS: Final = ("front-1", "front-2")
+"""Where clients connect: one address for each gateway, as a load balancer has it."""
+
+MAX_POLL_INTERVAL_S: Final = 10.0
+"""Of our consumers; the default is longer than a fault."""
 
 _ATTEMPTS: Final = 3
 _POLL_S: Final = 0.1
@@ -64,6 +70,9 @@ class Cluster:
         self.proxies = {name: Proxy(port=free_port()) for name in BROKERS}
         """The network between our processes and each broker."""
 
+        self.fronts = {name: Proxy(port=free_port()) for name in FRONTS}
+        """The network between clients and each gateway."""
+
         self._catalog = catalog
         self._extra = dict(extra or {})
         self._stack = Stack(
@@ -83,8 +92,8 @@ class Cluster:
 
     @property
     def urls(self) -> list[str]:
-        """Of the gateways; a gateway that comes back has its old one."""
-        return [f"ws://127.0.0.1:{port}/v1" for port in self._ports.values()]
+        """Of the gateways as clients reach them: through the fronts."""
+        return [f"ws://127.0.0.1:{front.port}/v1" for front in self.fronts.values()]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -102,6 +111,11 @@ class Cluster:
         return tuple(self._catalog.topics)
 
     @property
+    def event_topics(self) -> tuple[str, ...]:
+        """Those that carry events."""
+        return tuple(topic.name for delivery in DeliveryClass for topic in self._catalog.event_topics(delivery))
+
+    @property
     def histories(self) -> list[Path]:
         """What the watched processes wrote."""
         return sorted((self.folder / "history").glob("*.jsonl"))
@@ -113,8 +127,10 @@ class Cluster:
             StackError, ConfigurationError: something does not start.
         """
         # First: nobody else can take their ports then.
-        for proxy in self.proxies.values():
+        for proxy in (*self.proxies.values(), *self.fronts.values()):
             proxy.start()
+        for index in range(len(FRONTS)):
+            self.route(FRONTS[index], GATEWAYS[index])
         self.servers = await self._up()
         for proxy, port in zip(self.proxies.values(), self.servers.proxied, strict=True):
             proxy.target_port = port
@@ -128,7 +144,7 @@ class Cluster:
         for name in list(self._roles):
             await self.remove(name)
         await _to_the_end(self._stack.wipe)
-        for proxy in self.proxies.values():
+        for proxy in (*self.proxies.values(), *self.fronts.values()):
             await proxy.close()
 
     async def add(self, name: str) -> None:
@@ -138,7 +154,12 @@ class Cluster:
         role = Role(
             name,
             arguments,
-            module=("gamebus.verify.recorded", name, str(self.folder / "history" / f"{name}.jsonl")),
+            module=(
+                "gamebus.verify.recorded",
+                name,
+                str(self.folder / "history" / f"{name}.jsonl"),
+                str(self._orders(name)),
+            ),
             environment=self._environment(),
             folder=self.folder,
             on_ready=lambda ready: self._note(name, ready),
@@ -167,6 +188,27 @@ class Cluster:
             boots = self.boots.get(name)
             self.deaths.append(Death(name, boots[-1] if boots else None, time.monotonic()))
         os.kill(pid, number)
+
+    def route(self, front: str, gateway: str) -> None:
+        """Take new connections of a front to a gateway; those that stand stay where they are."""
+        self.fronts[front].target_port = self._ports[gateway]
+
+    def order(self, name: str, orders: Orders) -> None:
+        """Let a watched process carry out orders instead of those before; nothing happens while it is not ready."""
+        role = self._roles.get(name)
+        if role is not None and role.pid is not None and role.pid == self._ready.get(name):
+            give(orders, self._orders(name), role.pid)
+
+    async def die(self, name: str, step: Step) -> None:
+        """Let a ready process die when it comes to `step` the next time, and wait until it has."""
+        pid = self._roles[name].pid
+        self.order(name, Orders(die_at=step))
+        await self._until(lambda: self._roles[name].pid != pid)
+        self.deaths.append(Death(name, None, time.monotonic()))
+
+    async def until_ready(self, name: str) -> None:
+        """Wait until a watched process has started."""
+        await self._until(lambda: self._roles[name].pid is not None and self._roles[name].pid == self._ready.get(name))
 
     def pid(self, name: str) -> int | None:
         """Of a server or a watched process, while it runs."""
@@ -222,7 +264,8 @@ class Cluster:
         """What does not run, stands still or does not pass now: names of servers, watched processes, and links ("link kafka-1")."""
         pids = {status.name: status.pid for status in self._stack.status()}
         pids |= {name: role.pid if role.pid == self._ready.get(name) else None for name, role in self._roles.items()}
-        links = [f"link {name}" for name, proxy in self.proxies.items() if not proxy.passing]
+        proxies = self.proxies | self.fronts
+        links = [f"link {name}" for name, proxy in proxies.items() if not proxy.passing]
         return [*(name for name, pid in pids.items() if pid is None or _stands_still(pid)), *links]
 
     async def whole(self, *, timeout_s: float = 60.0) -> None:
@@ -250,8 +293,16 @@ class Cluster:
             "GAMEBUS_REDIS__URL": self.servers.redis,
             "GAMEBUS_AUTH__SECRET": self.secret,
             "GAMEBUS_LOG__FORMAT": "json",
+            "GAMEBUS_CONSUMER__MAX_POLL_INTERVAL_MS": str(int(MAX_POLL_INTERVAL_S * 1000)),
             **self._extra,
         }
+
+    def _orders(self, name: str) -> Path:
+        return self.folder / f"{name}.orders.json"
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 - other processes set no event of ours
+            await asyncio.sleep(_POLL_S)
 
     def _note(self, name: str, ready: dict[str, Any]) -> None:
         if name in self._roles:

@@ -6,6 +6,7 @@ Read with aiokafka and plain msgpack, not with the decoders of the code under te
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -103,6 +104,7 @@ async def collect_ledgers(settings: RedisSettings, catalog: Catalog, boots: Sequ
         rows = await LedgerState(connection).read(topics)
     finally:
         await connection.close()
+    at = time.monotonic()
     return [
         Ledger(
             row.boot,
@@ -117,6 +119,7 @@ async def collect_ledgers(settings: RedisSettings, catalog: Catalog, boots: Sequ
             row.skipped,
             row.unknown,
             row.ended,
+            at,
         )
         for row in rows
         if row.boot in boots

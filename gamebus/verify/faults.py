@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from gamebus.verify import network_faults, redis_faults
+from gamebus.verify import client_faults, network_faults, process_faults, redis_faults
 from gamebus.verify.cluster import BROKERS, DURABLE, GATEWAYS, REALTIME, Cluster
 from gamebus.verify.leadership import active_controller, move_leaders
 
@@ -143,16 +143,25 @@ _ALL: Final = (
     FaultKind("reset_mid_batch", 3.0, "connections are cut in the middle of a request", network_faults.reset_mid_batch),
     FaultKind("half_open", 8.0, "one side of a connection forgets it", network_faults.half_open),
     FaultKind("gateway_kill", 3.0, "a gateway crashes", _killed(*GATEWAYS)),
-    FaultKind("gateway_stop", 3.0, "the event loop of a gateway is blocked", _stopped(*GATEWAYS)),
-    FaultKind("realtime_kill", 3.0, "a realtime processor crashes, at any step of its commits", _killed(*REALTIME)),
-    FaultKind("durable_kill", 3.0, "a durable processor crashes, at any step of its commits", _killed(*DURABLE)),
+    FaultKind("gateway_stop", 3.0, "a gateway stands still", _stopped(*GATEWAYS)),
+    FaultKind("gateway_block", 4.0, "the event loop of a gateway is blocked", process_faults.blocked),
+    FaultKind("realtime_kill", 3.0, "a realtime processor crashes", _killed(*REALTIME)),
+    FaultKind("durable_kill", 3.0, "a durable processor crashes", _killed(*DURABLE)),
     FaultKind("realtime_stop", 15.0, "a realtime processor stands still past its session", _stopped(*REALTIME)),
     FaultKind("durable_stop", 15.0, "a durable processor stands still past its session", _stopped(*DURABLE)),
+    FaultKind("realtime_dies", 0.0, "a realtime processor dies at each step", process_faults.realtime_dies),
+    FaultKind("durable_dies", 0.0, "a durable processor dies at each step", process_faults.durable_dies),
+    FaultKind("slow_handler", 25.0, "handlers take longer than the poll interval", process_faults.slow_handler),
+    FaultKind("clock_step", 6.0, "a process's wall clock jumps by an hour", process_faults.clock_step),
     FaultKind("rebalance_storm", 12.0, "members of both groups come and go every 2 s", _rebalance_storm),
     FaultKind("redis_kill", 2.0, "Redis crashes and comes back with its data", redis_faults.killed),
     FaultKind("redis_stop", 5.0, "Redis stands still", _stopped("redis")),
     FaultKind("redis_older_copy", 3.0, "Redis comes back with an older copy of its data", redis_faults.older_copy),
     FaultKind("redis_full", 5.0, "Redis has no memory left for writes", redis_faults.full),
+    FaultKind("redis_loading", 0.0, "Redis crashes and reads its data for seconds", redis_faults.loading),
+    FaultKind("client_vanish", 8.0, "clients are gone without a close, and back", client_faults.vanish),
+    FaultKind("client_roam", 5.0, "clients come back on another gateway", client_faults.roam),
+    FaultKind("poison", 1.0, "records that are no events", client_faults.poison),
 )
 
 FAULTS: Final = {fault.name: fault for fault in _ALL}

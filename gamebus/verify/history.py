@@ -146,6 +146,9 @@ class Ledger:
     ended: bool
     """The account is final."""
 
+    at: float
+    """When it was read; of one stream the last one counts, and each has to hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Killed:

@@ -101,7 +101,8 @@ def check_freshness(attempts: Sequence[Attempt], delivered: Sequence[Delivered],
 def check_accounting(
     ledgers: Sequence[Ledger], attempts: Sequence[Attempt], killed: Sequence[Killed]
 ) -> Iterator[Anomaly]:
-    """`unaccounted`: the identity does not hold, counts attempts that were none or misses some, or `unknown` has no excuse.
+    """`unaccounted`: the identity does not hold at some report, or at the end it counts attempts that were none or misses some, or
+    `unknown` has no excuse.
 
     A process that was killed may leave as many unknown as it had in flight, and attempts after its last report that no ledger
     has heard of.
@@ -111,6 +112,9 @@ def check_accounting(
         terms += ledger.lost_in_crash + ledger.skipped + ledger.unknown
         if terms != ledger.attempted:
             yield Anomaly("unaccounted", f"{_stream(ledger)}: {ledger.attempted} attempted, {terms} accounted for")
+    last: dict[tuple[str, str, int], Ledger] = {}
+    for ledger in sorted(ledgers, key=lambda ledger: ledger.at):
+        last[ledger.client, ledger.topic, ledger.partition] = ledger
     made: dict[str, int] = defaultdict(int)
     for attempt in attempts:
         made[attempt.connection] += 1
@@ -118,11 +122,11 @@ def check_accounting(
     for death in killed:
         excused[death.process] += death.in_flight
     for process, count in made.items():
-        told = sum(ledger.attempted for ledger in ledgers if ledger.client == process)
+        told = sum(ledger.attempted for ledger in last.values() if ledger.client == process)
         missing = count - told
         if not 0 <= missing <= excused[process]:
             yield Anomaly("unaccounted", f"{process} attempted {count}, its ledgers say {told}")
-    unknown = sum(ledger.unknown for ledger in ledgers)
+    unknown = sum(ledger.unknown for ledger in last.values())
     if unknown > sum(excused.values()):
         yield Anomaly(
             "unaccounted", f"{unknown} unknown, at most {sum(excused.values())} were in flight in what was killed"

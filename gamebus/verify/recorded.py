@@ -1,22 +1,26 @@
 """A `gamebus` command that is watched: the real process, with a recorder at the places where a promise can be broken.
 
-    python -m gamebus.verify.recorded NAME HISTORY gateway --port 8000
-    python -m gamebus.verify.recorded NAME HISTORY processor durable
+    python -m gamebus.verify.recorded NAME HISTORY ORDERS gateway --port 8000
+    python -m gamebus.verify.recorded NAME HISTORY ORDERS processor durable
 
 The recorder stands outside: before and after `publish` of a gateway's realtime publisher, the handlers of the processors, and aiokafka's
 `commit`. It changes nothing of what they do, and writes what it saw to the file HISTORY at once, so that a kill does not take it along.
+At SIGUSR1 it reads the file ORDERS (:mod:`gamebus.verify.orders`), and makes the process stand still, be slow, have a wrong clock or die.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import os
 import runpy
+import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer
@@ -27,8 +31,11 @@ from gamebus.processors.durable_effects import DurableEffects
 from gamebus.processors.realtime_effects import RealtimeEffects
 from gamebus.record import RealtimeRecord
 from gamebus.verify.history import Attempt, Commit, Delivery, HistoryWriter, Processed
+from gamebus.verify.orders import Orders, Step, read_orders
 
 _POSITION = "position"
+# Shorter than the way to a broker and back, longer than it takes to write a request.
+_UNDER_WAY_S = 0.0005
 
 
 class Recorder:
@@ -42,6 +49,7 @@ class Recorder:
         self._name = name
         self._history = history
         self._attempts = 0
+        self._orders = Orders()
 
     def install(self) -> None:
         """Put the recorder around what is watched, for the rest of this process's life."""
@@ -49,6 +57,40 @@ class Recorder:
         RealtimeEffects.handle = self._realtime(RealtimeEffects.handle)  # type: ignore[method-assign]
         DurableEffects.handle = self._durable(DurableEffects.handle)  # type: ignore[method-assign]
         AIOKafkaConsumer.commit = self._commit(AIOKafkaConsumer.commit)  # type: ignore[method-assign]
+
+    def obey(self, orders: Path) -> None:
+        """From now on carry out what is in the file `orders` whenever SIGUSR1 comes. The wall clock is this recorder's from now on."""
+        wall, wall_ns = time.time, time.time_ns
+        time.time = lambda: wall() + self._orders.clock_s
+        time.time_ns = lambda: wall_ns() + int(self._orders.clock_s * 1e9)
+
+        def read(_number: int, _frame: FrameType | None) -> None:
+            self._orders = read_orders(orders)
+            if self._orders.block_s:
+                # In the thread of the event loop, between two steps of it.
+                time.sleep(self._orders.block_s)
+
+        signal.signal(signal.SIGUSR1, read)
+
+    def _come_to(self, step: Step) -> None:
+        if self._orders.die_at is step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def _handle(self, handling: Coroutine[Any, Any, None]) -> None:
+        self._come_to(Step.BEFORE_HANDLER)
+        if self._orders.slow_s:
+            await asyncio.sleep(self._orders.slow_s)
+        await handling
+        self._come_to(Step.AFTER_HANDLER)
+
+    async def _commit_in_steps(self, committing: Coroutine[Any, Any, None]) -> None:
+        self._come_to(Step.BEFORE_COMMIT)
+        if self._orders.die_at is Step.DURING_COMMIT:
+            asyncio.get_running_loop().call_later(_UNDER_WAY_S, self._come_to, Step.DURING_COMMIT)
+        await committing
+        # An answer that was quicker counts as one that was not there yet.
+        self._come_to(Step.DURING_COMMIT)
+        self._come_to(Step.AFTER_COMMIT)
 
     def _publish(self, publish: Callable[..., DropReason | None]) -> Callable[..., DropReason | None]:
         @functools.wraps(publish)
@@ -93,14 +135,14 @@ class Recorder:
                             "realtime", self._name, "", -1, -1, record.room, record.player, str(record.data[0]), at
                         )
                     )
-            await handle(effects, records)
+            await self._handle(handle(effects, records))
 
         return recorded
 
     def _durable(self, handle: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
         @functools.wraps(handle)
         async def recorded(effects: DurableEffects, room: str, records: Sequence[SourcedRecord]) -> None:
-            await handle(effects, room, records)
+            await self._handle(handle(effects, room, records))
             at = time.monotonic()
             for source in records:
                 event = source.record
@@ -127,7 +169,7 @@ class Recorder:
             generation = -1 if coordinator is None else coordinator.generation
             began_at, ok = time.monotonic(), False
             try:
-                await commit(consumer, offsets)
+                await self._commit_in_steps(commit(consumer, offsets))
                 ok = True
             finally:
                 ended_at = time.monotonic()
@@ -159,12 +201,14 @@ def _ran_s() -> float:
 
 def main() -> None:
     """Watch a command; its arguments are those of `gamebus`."""
-    name, history, *arguments = sys.argv[1:]
+    name, history, orders, *arguments = sys.argv[1:]
     mutations = os.environ.get("GAMEBUS_TEST_MUTATIONS")
     if mutations:
         # Of the tests: wrong versions of our own code, which a run has to find.
         importlib.import_module(mutations).apply()
-    Recorder(name, HistoryWriter(Path(history))).install()
+    recorder = Recorder(name, HistoryWriter(Path(history)))
+    recorder.install()
+    recorder.obey(Path(orders))
     sys.argv = ["gamebus", *arguments]
     # As `python -m gamebus`, not imported: the command line stands above this package.
     runpy.run_module("gamebus", run_name="__main__", alter_sys=True)

@@ -20,6 +20,11 @@ _RETRY_S: Final = 0.2
 # Below what Redis uses when it is empty.
 _FULL_BYTES: Final = 1
 _NO_LIMIT: Final = 0
+_SOURCE: Final = "verify.loading.source"
+_COSTLY: Final = "verify.loading"
+_COSTLY_BYTES: Final = 8_000_000
+_COSTLY_CALLS: Final = 2000
+_COSTLY_BATCH: Final = 20
 
 
 @asynccontextmanager
@@ -75,3 +80,38 @@ async def _limit(cluster: Cluster, maxmemory_bytes: int) -> None:
                     return
     finally:
         await redis.close()
+
+
+@asynccontextmanager
+async def loading(cluster: Cluster, _rng: Random) -> AsyncIterator[None]:
+    """Redis crashes, and takes some seconds to read its data when it comes back: it answers, but only that it is loading."""
+    assert cluster.servers is not None, "the servers run"
+    settings = RedisSettings(url=cluster.servers.redis)
+    try:
+        connection = connect(settings)
+        try:
+            # Cheap to write down and costly to do, again when it is read.
+            await connection.execute("SETRANGE", _SOURCE, _COSTLY_BYTES, "x")
+            for _ in range(_COSTLY_CALLS // _COSTLY_BATCH):
+                await connection.pipeline([("BITOP", "NOT", _COSTLY, _SOURCE)] * _COSTLY_BATCH)
+        except StateError:
+            # Another fault has it.
+            pass
+        finally:
+            await connection.close()
+        cluster.signal("redis", signal.SIGKILL)
+        yield
+    finally:
+        await cluster.mend()
+        await _forget(settings)
+
+
+async def _forget(settings: RedisSettings) -> None:
+    connection = connect(settings)
+    try:
+        await connection.execute("UNLINK", _SOURCE, _COSTLY)
+    except StateError:
+        # Another fault has it; they harm nobody.
+        pass
+    finally:
+        await connection.close()

@@ -11,12 +11,14 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 from gamebus.catalog import Catalog, Role
+from gamebus.errors import StateError
 from gamebus.gateway.auth import mint_token
 from gamebus.settings import RedisSettings
 from gamebus.verify.anomaly import Anomaly
@@ -31,11 +33,15 @@ _ROOMS: Final = ("arena", "lobby", "tower", "yard")
 _PLAYERS_PER_ROOM: Final = 3
 _WARM_UP_S: Final = 5.0
 _PAUSE_S: Final = (2.0, 5.0)
+_OVERLAPS: Final = 1 / 3
 _RECOVERY_S: Final = 6.0
 """At the end people play on for so long, so that the recovery from the last fault is seen."""
 
+_AUDIT_S: Final = 2.0
 _REPORT_GAP_S: Final = 2.5
 """What a killed gateway attempted in its last moments may be in no report of it: reports go out once a second."""
+
+_NEVER: Final = float("inf")
 
 Say = Callable[[str], None]
 
@@ -110,13 +116,27 @@ class Run:
         async with asyncio.TaskGroup() as tasks:
             for player in players:
                 tasks.create_task(player.run())
+            auditing = tasks.create_task(self._audit(cluster, history))
             try:
                 await asyncio.sleep(_WARM_UP_S)
                 await self._break(cluster, history)
                 await asyncio.sleep(_RECOVERY_S)
             finally:
+                auditing.cancel()
                 for player in players:
                     player.stop()
+
+    async def _audit(self, cluster: Cluster, history: HistoryWriter) -> None:
+        """Read the account of every stream again and again, as an operator would: it has to hold each time."""
+        assert cluster.servers is not None
+        redis = RedisSettings(url=cluster.servers.redis)
+        while True:
+            await asyncio.sleep(_AUDIT_S)
+            boots = [boot for of_gateway in cluster.boots.values() for boot in of_gateway]
+            # No Redis, no report.
+            with suppress(StateError, TimeoutError):
+                for ledger in await collect_ledgers(redis, self.catalog, boots):
+                    history.write(ledger)
 
     def _players(self, cluster: Cluster, history: HistoryWriter) -> list[Player]:
         def token_of(sub: str, role: str) -> str:
@@ -132,16 +152,25 @@ class Run:
         return [Player(config, token_of=token_of, catalog=self.catalog, history=history) for config in configs]
 
     async def _break(self, cluster: Cluster, history: HistoryWriter) -> None:
-        """Inject one fault after the other until the time is over; each of them once before any comes again."""
+        """Inject one fault after the other until the time is over; each of them once before any comes again. One in three begins
+        while the one before it lasts."""
         rng = Random(self.seed)  # noqa: S311 - a schedule, no secret
         began = time.monotonic()
         deadline = began + self.minutes * 60
         waiting: list[str] = []
-        while self.faults and time.monotonic() < deadline:
-            waiting = waiting or rng.sample(list(self.faults), len(self.faults))
-            kind = FAULTS[waiting.pop()]
-            await asyncio.sleep(rng.uniform(*_PAUSE_S))
-            await self._inject(kind, cluster, rng, history, began)
+        async with asyncio.TaskGroup() as lasting:
+            while self.faults and time.monotonic() < deadline:
+                waiting = waiting or rng.sample(list(self.faults), len(self.faults))
+                kind = FAULTS[waiting.pop()]
+                # All is drawn before anything happens, so that the machine has no part in it.
+                pause_s, overlap, lasts = rng.uniform(*_PAUSE_S), rng.random() < _OVERLAPS, rng.random()
+                own = Random(rng.random())  # noqa: S311
+                await asyncio.sleep(pause_s)
+                fault = lasting.create_task(self._inject(kind, cluster, own, history, began))
+                if overlap:
+                    await asyncio.sleep(kind.duration_s * lasts)
+                else:
+                    await asyncio.wait([fault])
         await asyncio.sleep(max(0.0, deadline - time.monotonic()))
 
     async def _inject(
@@ -202,7 +231,9 @@ class Run:
         ) + Counter(f"{event.delivery}_delivered" for event in events if isinstance(event, Delivered))
         faults = [event for event in events if isinstance(event, Fault)]
         terms = ("attempted", "processed", "dropped", "lost_on_wire", "dropped_on_failed_commit", "lost_in_crash")
-        ledgers = [event for event in events if isinstance(event, Ledger)]
+        # The last of each stream: those of before are parts of it.
+        by_age = sorted((event for event in events if isinstance(event, Ledger)), key=lambda ledger: ledger.at)
+        ledgers = {(ledger.client, ledger.topic, ledger.partition): ledger for ledger in by_age}.values()
         return Verdict(
             seed=self.seed,
             minutes=self.minutes,
@@ -230,7 +261,7 @@ def _killed(cluster: Cluster, events: Sequence[Event]) -> list[Killed]:
 
 
 def _recoveries(faults: Sequence[Fault], events: Sequence[Event]) -> dict[str, dict[str, float | None]]:
-    """From the healing of each fault until every room had a durable event acknowledged and a fresh position delivered."""
+    """From the healing of each fault until every client had a durable event acknowledged, and every player a fresh position shown."""
     acked = [
         event
         for event in events
@@ -242,20 +273,29 @@ def _recoveries(faults: Sequence[Fault], events: Sequence[Event]) -> dict[str, d
         if isinstance(event, Attempt) and event.delivery == "realtime"
     }
     shown = [
-        (published.get((event.publisher, event.id), 0.0), event.at, event.room)
+        (event.publisher, said_at, event.at)
         for event in events
-        if isinstance(event, Delivered) and event.delivery == "realtime"
+        if isinstance(event, Delivered)
+        and event.delivery == "realtime"
+        and (said_at := published.get((event.publisher, event.id))) is not None
     ]
     found: dict[str, list[float | None]] = {}
     for fault in faults:
         healed_at = fault.healed_at
-        firsts: list[float] = []
-        for room in _ROOMS:
-            durable = [event.at + event.took_s for event in acked if event.room == room and event.at >= healed_at]
-            realtime = [at for said_at, at, where in shown if where == room and said_at >= healed_at]
-            firsts += [min(durable, default=float("inf")), min(realtime, default=float("inf"))]
-        recovered_s = max(firsts) - healed_at
-        found.setdefault(fault.name, []).append(None if recovered_s == float("inf") else round(recovered_s, 3))
+        firsts: dict[tuple[str, str], float] = {}
+        for client in {event.client for event in acked}:
+            firsts["durable", client] = _NEVER
+        for publisher, _, _ in shown:
+            firsts["realtime", publisher] = _NEVER
+        for event in acked:
+            if event.at >= healed_at:
+                key = "durable", event.client
+                firsts[key] = min(firsts[key], event.at + event.took_s)
+        for publisher, said_at, at in shown:
+            if said_at >= healed_at:
+                firsts["realtime", publisher] = min(firsts["realtime", publisher], at)
+        recovered_s = max(firsts.values(), default=_NEVER) - healed_at
+        found.setdefault(fault.name, []).append(None if recovered_s == _NEVER else round(recovered_s, 3))
     return {name: _spread(values) for name, values in found.items()}
 
 

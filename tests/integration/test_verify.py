@@ -13,7 +13,7 @@ from gamebus.verify.checker import count
 from gamebus.verify.run import Run
 from tests.integration.command_kit import environment, gamebus
 
-FAULTS = ["broker_kill", "gateway_kill", "gateway_stop", "durable_kill", "realtime_kill", "redis_kill"]
+FAULTS = ["broker_kill", "gateway_kill", "gateway_stop", "durable_dies", "realtime_dies", "redis_kill", "half_open"]
 SEED = 11
 
 

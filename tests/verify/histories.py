@@ -56,7 +56,7 @@ def good(count: int = 3) -> list[Event]:
     history: list[Event] = [Joined("bob", "bob-1", ROOM, None, 0.0)]
     for number in range(1, count + 1):
         history += realtime(number, float(number)) + durable(number, float(number))
-    return [*history, Ledger("boot", POSITIONS, 0, count, count, 0, 0, 0, 0, 0, 0, ended=True)]
+    return [*history, Ledger("boot", POSITIONS, 0, count, count, 0, 0, 0, 0, 0, 0, ended=True, at=0.0)]
 
 
 def find(history: Sequence[Event], kind: type[_Kind], index: int = 0, **fields: object) -> _Kind:
