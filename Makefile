@@ -42,7 +42,7 @@ integration: install
 soak: install
 	$(BIN)/gamebus verify --minutes 30 --faults all $(ARGS)
 
-BENCHES := realtime_publish gateway_ingest ack_latency consume
+BENCHES := realtime_publish gateway_ingest ack_latency consume outage
 
 # Alone on the machine, please. The figures also go to bench/results/.
 bench: install
