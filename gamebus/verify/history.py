@@ -161,12 +161,11 @@ class Killed:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault was injected, and healed; `recovered_s`: how long after that the bus served again, None when it never did."""
+    """A fault was injected, and healed."""
 
     name: str
     began_at: float
     healed_at: float
-    recovered_s: float | None
 
 
 Event = Attempt | Commit | Processed | Logged | Effect | Joined | Delivered | Ledger | Killed | Fault

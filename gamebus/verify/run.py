@@ -181,7 +181,7 @@ class Run:
         async with kind.inject(cluster, rng):
             await asyncio.sleep(kind.duration_s)
         healed_at = time.monotonic()
-        history.write(Fault(kind.name, injected_at, healed_at, None))
+        history.write(Fault(kind.name, injected_at, healed_at))
         self.say(f"{healed_at - began:6.1f} s  {kind.name} healed")
 
     async def _settle(self, cluster: Cluster) -> None:
@@ -240,7 +240,7 @@ class Run:
             operations=dict(sorted(operations.items())),
             faults=dict(Counter(fault.name for fault in faults)),
             anomalies=check(events),
-            recovery_s=_recoveries(faults, events),
+            recovery_s=recoveries(faults, events),
             loss={term: sum(getattr(ledger, term) for ledger in ledgers) for term in (*terms, "skipped", "unknown")},
         )
 
@@ -260,7 +260,7 @@ def _killed(cluster: Cluster, events: Sequence[Event]) -> list[Killed]:
     ]
 
 
-def _recoveries(faults: Sequence[Fault], events: Sequence[Event]) -> dict[str, dict[str, float | None]]:
+def recoveries(faults: Sequence[Fault], events: Sequence[Event]) -> dict[str, dict[str, float | None]]:
     """From the healing of each fault until every client had a durable event acknowledged, and every player a fresh position shown."""
     acked = [
         event

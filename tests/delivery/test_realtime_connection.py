@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gamebus.catalog import Catalog, parse_catalog, with_partitions
-from gamebus.delivery.realtime_connection import ProducedBatch, backoff_s, encode_produce
+from gamebus.delivery.realtime_connection import ProducedBatch, RealtimeConnection, backoff_s, encode_produce
 from gamebus.delivery.realtime_publisher import DropReason, RealtimePublisher
 from gamebus.errors import ConfigurationError, TopicError
 from gamebus.settings import RealtimeProducerSettings
@@ -138,6 +138,28 @@ class TestBrokenConnection:
             broker.answers = False
             connections = broker.connections
             await broker.until(lambda: broker.connections > connections)
+
+    async def test_a_publisher_that_cannot_go_on_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What nothing in it expects ends `watch`, and so the process that awaits it: it does not serve on without Kafka."""
+
+        async def fail(_: RealtimeConnection) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(RealtimeConnection, "run", fail)
+        monkeypatch.setattr("gamebus.delivery.realtime_lines._CONNECT_TIMEOUT_S", 0.01)
+        broker = ScriptedBroker(TOPICS)
+        async with broker.running(), _publishing(broker) as publisher:
+            with pytest.raises(ExceptionGroup) as failed:
+                await publisher.watch()
+            assert failed.group_contains(ZeroDivisionError)
+
+    async def test_a_publisher_that_was_stopped_is_watched_no_longer(self) -> None:
+        """A shutdown in order ends `watch` without an error."""
+        broker = ScriptedBroker(TOPICS)
+        async with broker.running(), _publishing(broker) as publisher:
+            watching = asyncio.ensure_future(publisher.watch())
+            await publisher.stop()
+            await watching
 
     async def test_records_wait_while_no_one_leads_and_grow_stale(self) -> None:
         """Without a leader records wait for one as long as they are fresh, and are then dropped for that reason."""
