@@ -190,8 +190,8 @@ class AnyHistory(RuleBasedStateMachine):
         self.seq = 0
         # (room, player) -> what a player published last since it came.
         self.moved: dict[tuple[str, str], list[float]] = {}
-        # (gateway, room, player) that left there since it moved, while an outdated connection of it was still open elsewhere.
-        self.left_since: set[tuple[int, str, str]] = set()
+        # (gateway, room, player) that moved while it was there, and has not left there since.
+        self.moved_here: set[tuple[int, str, str]] = set()
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
@@ -369,8 +369,7 @@ class AnyHistory(RuleBasedStateMachine):
         """Who is here, and where.
 
         A gateway that hears from Redis late of a player who left another one and came back may have forgotten a position that
-        is newer; so those of players elsewhere are exact only once they have moved again. So does one that does not know yet of
-        an outdated connection elsewhere, when the player leaves it and comes back.
+        is newer; so positions are exact only where a player was when it moved, until it has moved again.
         """
         for room in ROOMS:
             present = self._present(room)
@@ -386,9 +385,7 @@ class AnyHistory(RuleBasedStateMachine):
                 for player in present:
                     if (room, player) not in self.moved:
                         continue
-                    here = any(c.where == connection.where and room in c.rooms for c in self._players(player))
-                    came_back = (connection.where, room, player) in self.left_since
-                    if exact or (here and not came_back) or player in view:
+                    if exact or (connection.where, room, player) in self.moved_here or player in view:
                         assert view[player] == self.moved[room, player]
 
     def _present(self, room: str) -> set[str]:
@@ -425,7 +422,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.seq += 1
         data: list[float] = [self.seq, 0, 0, 0]
         self.moved[room, player] = data
-        self.left_since -= {(where, room, player) for where in (0, 1)}
+        self.moved_here |= {(c.where, room, player) for c in self._players(player) if room in c.rooms}
         self.redis.known_positions.setdefault(room, {})[player] = data
         # A position is never of the same millisecond as the leave before it: then it would count as one of those still on their way.
         self.loop.advance(0.001)
@@ -436,7 +433,7 @@ class AnyHistory(RuleBasedStateMachine):
     def _depart(self, connection: Connection, room: str) -> None:
         if room in connection.rooms:
             connection.rooms.discard(room)
-            self.left_since.add((connection.where, room, connection.player))
+            self.moved_here.discard((connection.where, room, connection.player))
 
     def _end(self, connection: Connection, *, replaced: bool) -> None:
         self.gateways[connection.where].hub.drop(connection.reader, replaced=replaced)
