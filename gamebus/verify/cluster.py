@@ -14,6 +14,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -187,7 +188,9 @@ class Cluster:
         if number is signal.SIGKILL:
             boots = self.boots.get(name)
             self.deaths.append(Death(name, boots[-1] if boots else None, time.monotonic()))
-        os.kill(pid, number)
+        # It may have died, by another fault, and not be missed yet.
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
     def route(self, front: str, gateway: str) -> None:
         """Take new connections of a front to a gateway; those that stand stay where they are."""
@@ -197,7 +200,8 @@ class Cluster:
         """Let a watched process carry out orders instead of those before; nothing happens while it is not ready."""
         role = self._roles.get(name)
         if role is not None and role.pid is not None and role.pid == self._ready.get(name):
-            give(orders, self._orders(name), role.pid)
+            with suppress(ProcessLookupError):
+                give(orders, self._orders(name), role.pid)
 
     async def die(self, name: str, step: Step) -> None:
         """Let a ready process die when it comes to `step` the next time, and wait until it has."""
