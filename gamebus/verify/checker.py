@@ -18,6 +18,7 @@ from gamebus.verify.history import (
     Delivery,
     Effect,
     Event,
+    Fault,
     Joined,
     Killed,
     Ledger,
@@ -25,7 +26,7 @@ from gamebus.verify.history import (
     Processed,
 )
 
-_Kind = TypeVar("_Kind", Attempt, Commit, Delivered, Effect, Joined, Killed, Ledger, Logged, Processed)
+_Kind = TypeVar("_Kind", Attempt, Commit, Delivered, Effect, Fault, Joined, Killed, Ledger, Logged, Processed)
 _Classed = TypeVar("_Classed", Attempt, Commit, Delivered, Logged, Processed)
 
 
@@ -44,7 +45,7 @@ def count(anomalies: Iterable[Anomaly]) -> dict[str, int]:
 def _realtime(events: Sequence[Event], bounds: Bounds) -> Iterator[Anomaly]:
     attempts = _of(events, Attempt, "realtime")
     yield from realtime_checks.check_processing(_of(events, Processed, "realtime"), _of(events, Commit, "realtime"))
-    yield from realtime_checks.check_publishing(attempts, bounds)
+    yield from realtime_checks.check_publishing(attempts, _all(events, Fault), bounds)
     yield from realtime_checks.check_freshness(attempts, _of(events, Delivered, "realtime"), bounds)
     yield from realtime_checks.check_accounting(_all(events, Ledger), attempts, _all(events, Killed))
 

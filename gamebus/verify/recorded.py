@@ -67,8 +67,8 @@ class Recorder:
         def read(_number: int, _frame: FrameType | None) -> None:
             self._orders = read_orders(orders)
             if self._orders.block_s:
-                # In the thread of the event loop, between two steps of it.
-                time.sleep(self._orders.block_s)
+                # Between two callbacks of the loop: within one of them it would be ours that waits.
+                asyncio.get_running_loop().call_soon_threadsafe(time.sleep, self._orders.block_s)
 
         signal.signal(signal.SIGUSR1, read)
 
