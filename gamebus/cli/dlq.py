@@ -87,12 +87,18 @@ def replay(
     room: _Room = None,
     error: _Error = None,
     since: _Since = None,
-    force: Annotated[bool, typer.Option("--force", help="Also those that were replayed or discarded before.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Also those that were replayed or discarded before. A second replay of an event older than an hour has a second effect.",
+        ),
+    ] = False,
     yes: _Yes = False,
     dry_run: _DryRun = False,
     as_json: _Json = False,
 ) -> None:
-    """Publish events of dead letters to their topics again; they keep their ids, so no effect happens twice.
+    """Publish events of dead letters to their topics again; they keep their ids, so an effect of the last hour does not happen twice.
 
     Name letters, or choose them: --all, or conditions. What cannot be replayed is refused when it is named, else passed over.
     """

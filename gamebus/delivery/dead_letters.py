@@ -174,7 +174,7 @@ async def replay(publisher: DurablePublisher, topic: str, letter: DeadLetter, *,
     """Publish the event of a dead letter to its source topic again, and mark the letter replayed.
 
     After a crash in between the letter is unmarked and may be replayed again: the event keeps its id, so its effect does not
-    happen twice.
+    happen twice, unless the event is older than the window of ids (an hour).
 
     Raises:
         DeliveryError: :func:`why_not_replayed` says why not, or publishing did not end with an acknowledgement; the letter
