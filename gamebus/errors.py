@@ -95,3 +95,12 @@ class OutcomeUnknown(DeliveryError):
 
 class StateError(GamebusError):
     """Redis refused or could not answer."""
+
+
+def first_configuration_error(group: BaseExceptionGroup[ConfigurationError]) -> ConfigurationError:
+    """The error of a task group that a person can do something about."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ConfigurationError)
+    return error

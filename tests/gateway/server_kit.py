@@ -114,16 +114,18 @@ class Harness:
         self.durable = HandDurable()
         self.players = PlayerRegistry(cast("SessionState", sessions or NoSessions()))
         auth = AuthSettings(secret=SecretStr(SECRET))
+        self.catalog = parse_catalog()
         self.server = Server(
             settings=GatewaySettings(port=0, **settings),
             auth=auth,
-            catalog=parse_catalog(),
+            catalog=self.catalog,
             verify=TokenVerifier(auth),
             bus=Bus(
                 hub=cast("Hub", self.hub),
                 realtime=cast("RealtimePublisher", self.realtime),
                 durable=cast("DurablePublisher", self.durable),
                 players=self.players,
+                event_type=lambda name: self.catalog.types[name],
             ),
         )
         self.url = ""
