@@ -15,6 +15,7 @@ from gamebus.cli import _settings
 from gamebus.delivery.dead_letters import DeadLetter, read_dead_letters
 from gamebus.delivery.dead_letters import replay as replay_letter
 from gamebus.delivery.durable_publisher import DurablePublisher
+from gamebus.delivery.generation_log import current_catalog
 from gamebus.errors import ConfigurationError, RecordError
 from gamebus.record import decode_durable
 from gamebus.settings import Settings, load_catalog
@@ -86,6 +87,7 @@ def replay(
 
 
 async def _replay(settings: Settings, catalog: Catalog, letters: Sequence[DeadLetter], *, force: bool) -> None:
+    catalog = await current_catalog(settings.kafka.bootstrap_servers, catalog, required=False)
     known = {topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)}
     for letter in letters:
         if letter.source_topic not in known:

@@ -22,7 +22,7 @@ from gamebus.catalog import Catalog
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.delivery.tail import Tail
 from gamebus.delivery.topics import partition_counts
-from gamebus.errors import ConfigurationError, DeliveryError, RecordError, TopicError, first_configuration_error
+from gamebus.errors import ConfigurationError, DeliveryError, RecordError, TopicError, first_error
 from gamebus.generations import Generation, Log, decode_generation, encode_generation, overlay
 from gamebus.settings import DurableProducerSettings
 
@@ -89,17 +89,25 @@ async def _read(reader: _Reader) -> None:
             await reader.tail.caught_up.wait()
             reading.cancel()
     except* ConfigurationError as group:
-        raise first_configuration_error(group) from None
+        raise first_error(group) from None
 
 
-async def current_catalog(bootstrap_servers: str, base: Catalog) -> Catalog:
+async def current_catalog(bootstrap_servers: str, base: Catalog, *, required: bool = True) -> Catalog:
     """The catalog of a file at the last generation: what a process must begin with.
 
+    Args:
+        required: whether there must be a log; without it a missing one is as good as an empty one.
     Raises:
         CatalogError: the file contradicts the log.
+        TopicError: there is no log.
         ConfigurationError: the log cannot be read.
     """
-    return overlay(base, await read_log(bootstrap_servers, base.log_topic))
+    try:
+        return overlay(base, await read_log(bootstrap_servers, base.log_topic))
+    except TopicError:
+        if required:
+            raise
+        return base
 
 
 async def append(bootstrap_servers: str, topic: str, generation: Generation) -> Log:

@@ -35,7 +35,7 @@ from gamebus.delivery.realtime_publisher import RealtimePublisher
 from gamebus.delivery.reports import Reporter
 from gamebus.delivery.tail import Tail
 from gamebus.delivery.topics import partition_counts
-from gamebus.errors import ConfigurationError, TopicError, first_configuration_error
+from gamebus.errors import ConfigurationError, TopicError, first_error
 from gamebus.gateway.auth import TokenVerifier
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.interest import Partition
@@ -199,7 +199,7 @@ class Gateway:
         try:
             await self._serve_until_stopped(counts, ready)
         except* ConfigurationError as group:
-            raise first_configuration_error(group) from None
+            raise first_error(group) from None
 
     async def _serve_until_stopped(self, counts: Mapping[str, int], ready: Ready | None) -> None:
         realtime_tail, durable_tail = self._realtime_tail, self._durable_tail

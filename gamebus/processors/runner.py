@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from gamebus.catalog import Catalog
 from gamebus.delivery.generation_log import GenerationFollower
-from gamebus.errors import ConfigurationError, first_configuration_error
+from gamebus.errors import ConfigurationError, first_error
 from gamebus.processors.durable_processor import DurableProcessor
 from gamebus.processors.realtime_processor import RealtimeProcessor
 from gamebus.settings import Settings
@@ -103,7 +103,7 @@ class Runner:
                 self._ops.stop()
                 await ops
         except* ConfigurationError as group:
-            raise first_configuration_error(group) from None
+            raise first_error(group) from None
 
     async def _bring_to(self, catalog: Catalog) -> None:
         for processor in self._processors:
