@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,19 @@ class Client:
         found = find()
         state = f"closed with {self.websocket.close_code}" if self._closed else "open"
         assert found is not None, f"{state}, no such {operation} among {self.received}"
+        self.received.remove(found)
+        return found
+
+    async def wait_for_any(self, operations: Collection[str]) -> Message:
+        """Remove and return the first message of one of these operations, now or later."""
+
+        def find() -> Message | None:
+            return next((m for m in self.received if m[0] in operations), None)
+
+        async with asyncio.timeout(PATIENCE_S), self._arrived:
+            await self._arrived.wait_for(lambda: find() is not None)
+        found = find()
+        assert found is not None
         self.received.remove(found)
         return found
 
