@@ -157,6 +157,8 @@ class GenerationFollower:
         self._reader = _Reader(bootstrap_servers, base.log_topic, client_id="gamebus-generations")
         self.generation = generation
         """To which the process was brought."""
+        self.current = asyncio.Event()
+        """Set when the process is at the last generation that the log held when this began."""
 
     async def run(self) -> None:
         """Follow until cancelled.
@@ -166,11 +168,13 @@ class GenerationFollower:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reader.tail.run(), name="generations-tail")
+            await self._reader.tail.caught_up.wait()
             while True:
-                await self._reader.grown.wait()
                 self._reader.grown.clear()
                 if self._reader.log.number > self.generation:
                     await self._bring()
+                self.current.set()
+                await self._reader.grown.wait()
 
     async def _bring(self) -> None:
         failures = 0

@@ -4,7 +4,7 @@ Guarantees: it listens only when it can do its work, and :func:`run` returns aft
 or reported as dropped or unknown.
 
 =====  ==========================================================================================================
-start  last generation of the catalog, topics checked, publishers connected, tails caught up, listen, ready
+start  topics checked, publishers connected, tails caught up, last generation of the catalog, listen, ready
 stop   stop accepting; acks, `bye` and close frames; flush realtime; final report; flush durable; presence; end
 =====  ==========================================================================================================
 
@@ -219,12 +219,13 @@ class Gateway:
             await realtime_tail.caught_up.wait()
             await durable_tail.caught_up.wait()
             self._hub.go_live(_positions(durable_tail, self._hub.durable_topics, counts))
+            following = tasks.create_task(self._follower.run(), name="generations")
+            await self._follower.current.wait()
             url = await self._server.listen()
             self._starting = None
             log.info("gateway.ready", url=url, ops=self._ops.url, boot=self.boot)
             if ready is not None:
                 ready(Addresses(gateway=url, ops=self._ops.url, boot=self.boot))
-            following = tasks.create_task(self._follower.run(), name="generations")
             await self._stop.wait()
             following.cancel()
             await self._shut_down()

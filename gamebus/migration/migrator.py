@@ -112,9 +112,12 @@ class Migrator:
             if migration.step is Step.FINISH:
                 migration = await self._take(migration, await self._until_due(survey, migration, retire=True))
             await self._until_unread(survey, migration, migration.source)
-            await self._delete_drained(survey, migration)
-            exists = await topic_exists(self._servers, migration.source.topic)
-            return Outcome(migration, old, await survey.counts(migration.target), exists)
+            new = await survey.counts(migration.target)
+            free = await self._is_free(survey, migration)
+        # Outside: the survey asks for the topic's offsets, and a broker that may create topics would make it anew.
+        if free:
+            await self._delete(migration.source)
+        return Outcome(migration, old, new, exists=not free)
 
     async def roll_back(self, name: str) -> Migration:
         """Undo a migration that was prepared and not switched.
@@ -134,8 +137,7 @@ class Migrator:
                 raise ConfigurationError(
                     f"topic {migration.target.topic} holds records that no gateway has written: look at them, then delete it"
                 )
-            await delete_topic(self._servers, migration.target.topic)
-            self._say(f"deleted topic {migration.target.topic}")
+        await self._delete(migration.target)
         return migration
 
     async def _migration(self, name: str) -> Migration:
@@ -207,20 +209,28 @@ class Migrator:
                 "run the same command again"
             ) from None
 
-    async def _delete_drained(self, survey: Survey, migration: Migration) -> None:
+    async def _is_free(self, survey: Survey, migration: Migration) -> bool:
+        """Whether the old topic may be deleted.
+
+        Raises:
+            ConfigurationError: somebody wrote to it late.
+        """
         source = migration.source
         others = [event_type.name for event_type in overlay(self._base, await self.log()).types_of(source.topic)]
         if others:
             self._say(f"topic {source.topic} stays: it carries {', '.join(others)}")
-            return
+            return False
         left = await survey.left(source)
         if left:
             raise ConfigurationError(
                 f"{left} records came into topic {source.topic} after it was drained, by a gateway that did not follow, and "
                 "nobody has processed them: look at them, then delete the topic"
             )
-        await delete_topic(self._servers, source.topic)
-        self._say(f"deleted topic {source.topic}")
+        return True
+
+    async def _delete(self, place: Place) -> None:
+        await delete_topic(self._servers, place.topic)
+        self._say(f"deleted topic {place.topic}")
 
     async def _outcome(self, survey: Survey, migration: Migration) -> Outcome:
         old, new = await survey.counts(migration.source), await survey.counts(migration.target)
@@ -250,18 +260,18 @@ def edited(base: Catalog, migration: Migration) -> bool:
 
 
 def _lacking(migration: Migration, facts: Facts) -> str:
+    lacking = list(facts.undrained)
     if facts.behind:
-        return (
-            f"gateways {', '.join(facts.behind)} have not followed generation {migration.number}: they do not reach Kafka, or "
-            "are of an older version; end those that hang"
+        lacking.append(
+            f"gateways {', '.join(facts.behind)} have not followed generation {migration.number} (they do not reach Kafka, hang, or "
+            "are of an older version: end those)"
         )
     if facts.unread:
-        kind = Survey.kind(migration.target)
-        return (
-            f"no processor has taken up partitions {', '.join(map(str, facts.unread))} of {migration.target.topic}: start "
-            f"`gamebus processor {kind}`"
+        lacking.append(
+            f"no processor has taken up partitions {', '.join(map(str, facts.unread))} of {migration.target.topic} (start "
+            f"`gamebus processor {Survey.kind(migration.target)}`)"
         )
-    return "; ".join(facts.undrained)
+    return "; ".join(lacking)
 
 
 def _now_ms() -> int:
