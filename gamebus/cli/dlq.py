@@ -19,6 +19,7 @@ from gamebus.delivery.dead_letters import DeadLetter, read_dead_letters, why_not
 from gamebus.delivery.dead_letters import discard as discard_letter
 from gamebus.delivery.dead_letters import replay as replay_letter
 from gamebus.delivery.durable_publisher import DurablePublisher
+from gamebus.delivery.generation_log import current_catalog
 from gamebus.errors import ConfigurationError, DeliveryError
 from gamebus.settings import Settings, load_catalog
 
@@ -105,6 +106,8 @@ def replay(
     wanted = _choice(names, _filter(type_, room, error, since), every=every)
     settings = _settings.load()
     catalog = load_catalog(settings)
+    # A topic that a type has moved to is one of ours, too.
+    catalog = asyncio.run(current_catalog(settings.kafka.bootstrap_servers, catalog, required=False))
     known = {topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)}
 
     def refusal(letter: DeadLetter) -> str | None:

@@ -151,6 +151,11 @@ class Hub:
         self._events = self._event_frames = self._duplicates = 0
         self._presence_frames = self._outbox_peak_bytes = self._overflows = 0
 
+    def follow(self, catalog: Catalog) -> None:
+        """Go on with the topics of another generation of the catalog; their tail covers :attr:`durable_topics` from then on."""
+        self.durable_topics = tuple(topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE))
+        self.history.follow(catalog)
+
     # -- clients -----------------------------------------------------------------------------------------------------
 
     def go_live(self, positions: Mapping[tuple[str, int], int]) -> None:
