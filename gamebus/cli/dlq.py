@@ -87,7 +87,7 @@ def replay(
 
 
 async def _replay(settings: Settings, catalog: Catalog, letters: Sequence[DeadLetter], *, force: bool) -> None:
-    catalog = await current_catalog(settings.kafka.bootstrap_servers, catalog, required=False)
+    catalog = await current_catalog(settings.kafka.bootstrap_servers, catalog, command=True)
     known = {topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)}
     for letter in letters:
         if letter.source_topic not in known:

@@ -62,21 +62,23 @@ class _Reader:
         self.grown.set()
 
 
-async def read_log(bootstrap_servers: str, topic: str, *, deadline_s: float = _START_TIMEOUT_S) -> Log:
-    """The log as it stands; brokers that are down are waited for until the deadline.
+async def read_log(bootstrap_servers: str, topic: str, *, patient: bool = True) -> Log:
+    """The log as it stands.
 
+    Args:
+        patient: whether brokers that are down are waited for; a command with a person in front of it rather says so at once.
     Raises:
         TopicError: the topic does not exist.
         ConfigurationError: no broker answered in time, or the log cannot be read.
     """
     reader = _Reader(bootstrap_servers, topic, client_id="gamebus-generations")
     try:
-        async with asyncio.timeout(deadline_s):
-            await _wait_for_topic(bootstrap_servers, topic)
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            await _wait_for_topic(bootstrap_servers, topic, patient=patient)
             await _read(reader)
     except TimeoutError:
         raise ConfigurationError(
-            f"no Kafka broker at {bootstrap_servers} answered within {deadline_s:g} s: start it, or set "
+            f"no Kafka broker at {bootstrap_servers} answered within {_START_TIMEOUT_S:g} s: start it, or set "
             "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS"
         ) from None
     return reader.log
@@ -92,20 +94,20 @@ async def _read(reader: _Reader) -> None:
         raise first_error(group) from None
 
 
-async def current_catalog(bootstrap_servers: str, base: Catalog, *, required: bool = True) -> Catalog:
+async def current_catalog(bootstrap_servers: str, base: Catalog, *, command: bool = False) -> Catalog:
     """The catalog of a file at the last generation: what a process must begin with.
 
     Args:
-        required: whether there must be a log; without it a missing one is as good as an empty one.
+        command: for a command that answers and ends: it does not wait for brokers, and a log that is missing is empty to it.
     Raises:
         CatalogError: the file contradicts the log.
         TopicError: there is no log.
         ConfigurationError: the log cannot be read.
     """
     try:
-        return overlay(base, await read_log(bootstrap_servers, base.log_topic))
+        return overlay(base, await read_log(bootstrap_servers, base.log_topic, patient=not command))
     except TopicError:
-        if required:
+        if not command:
             raise
         return base
 
@@ -192,7 +194,7 @@ class GenerationFollower:
                 return
 
 
-async def _wait_for_topic(bootstrap_servers: str, topic: str) -> None:
+async def _wait_for_topic(bootstrap_servers: str, topic: str, *, patient: bool) -> None:
     failures = 0
     while True:
         try:
@@ -200,6 +202,8 @@ async def _wait_for_topic(bootstrap_servers: str, topic: str) -> None:
         except TopicError:
             raise
         except ConfigurationError:
+            if not patient:
+                raise
             await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
             failures += 1
         else:

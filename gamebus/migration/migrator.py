@@ -71,7 +71,7 @@ class Migrator:
         Raises:
             ConfigurationError: Kafka does not answer, or does not have it.
         """
-        return await read_log(self._servers, self._base.log_topic)
+        return await read_log(self._servers, self._base.log_topic, patient=False)
 
     async def first(self, name: str, delivery: DeliveryClass, rationale: str | None) -> Generation | Migration:
         """The generation that would begin a migration, or the migration that has begun and goes on.

@@ -29,6 +29,8 @@ from gamebus.state.connection import Connection, connect
 from gamebus.state.ledger import LedgerState
 
 _REPORTS_BACK_MS: Final = 60_000
+# Of a report that is read back, the time is by the gateway's clock.
+_CLOCK_DIFFERENCE_S: Final = 10.0
 _KINDS: Final[Mapping[DeliveryClass, str]] = {
     DeliveryClass.AT_MOST_ONCE: "realtime",
     DeliveryClass.AT_LEAST_ONCE: "durable",
@@ -214,4 +216,4 @@ async def surveying(settings: Settings, catalog: Catalog) -> AsyncIterator[Surve
 
 
 def _age_s(report: Report) -> float:
-    return max(0.0, time.time() - report.sent_ms / 1000)
+    return max(0.0, time.time() - report.sent_ms / 1000 - _CLOCK_DIFFERENCE_S)
