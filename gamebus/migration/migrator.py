@@ -263,8 +263,8 @@ def _lacking(migration: Migration, facts: Facts) -> str:
     lacking = list(facts.undrained)
     if facts.behind:
         lacking.append(
-            f"gateways {', '.join(facts.behind)} have not followed generation {migration.number} (they do not reach Kafka, hang, or "
-            "are of an older version: end those)"
+            f"gateways {', '.join(facts.behind)} have not followed generation {migration.number} (they do not reach Kafka, hang, are "
+            "of an older version, or have another catalog file, as their logs say: end those)"
         )
     if facts.unread:
         lacking.append(

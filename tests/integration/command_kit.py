@@ -42,6 +42,7 @@ async def gamebus(settings: Mapping[str, str], *arguments: str, deadline_s: floa
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gamebus", *arguments),
         env=settings,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
