@@ -207,7 +207,7 @@ def _applies(migration: Migration, declared: EventType | None, *, file: str) -> 
     if migration.over and (declared is None or (migration.step is Step.ROLL_BACK and not migration.former)):
         return False
     place = migration.place
-    log_says = f"the log of generations has it {place.delivery} in topic {place.topic!r} (step {migration.step!r})"
+    log_says = f"the log of generations has it {place.delivery} in topic {place.topic!r} (step {migration.step!s})"
     if declared is None:
         raise CatalogError(
             f"the type is missing, and it migrates: {log_says}; put it back until the old topic is retired",

@@ -107,7 +107,7 @@ def replay(
     settings = _settings.load()
     catalog = load_catalog(settings)
     # A topic that a type has moved to is one of ours, too.
-    catalog = asyncio.run(current_catalog(settings.kafka.bootstrap_servers, catalog, required=False))
+    catalog = asyncio.run(current_catalog(settings.kafka.bootstrap_servers, catalog, command=True))
     known = {topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)}
 
     def refusal(letter: DeadLetter) -> str | None:

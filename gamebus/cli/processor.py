@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated
 
@@ -33,8 +34,12 @@ def main(
 
 
 async def _run(settings: Settings, catalog: Catalog, *, kind: Kind, ops_host: str, ops_port: int) -> None:
-    current = await current_catalog(settings.kafka.bootstrap_servers, catalog)
-    runner = Runner(settings, catalog, current, kind=kind, ops_host=ops_host, ops_port=ops_port)
+    reading = asyncio.ensure_future(current_catalog(settings.kafka.bootstrap_servers, catalog))
+    with _signals.stopping(reading.cancel):
+        await asyncio.wait((reading,))
+    if reading.cancelled():
+        return
+    runner = Runner(settings, catalog, reading.result(), kind=kind, ops_host=ops_host, ops_port=ops_port)
 
     def ready(ops: str) -> None:
         print(json.dumps({"processor": kind, "ops": ops}), flush=True)

@@ -85,4 +85,4 @@ def check(as_json: _Json = False) -> None:
 
 def _catalog(settings: Settings) -> Catalog:
     """The catalog of the file at its last generation; the file alone where no log exists yet."""
-    return asyncio.run(current_catalog(settings.kafka.bootstrap_servers, load_catalog(settings), required=False))
+    return asyncio.run(current_catalog(settings.kafka.bootstrap_servers, load_catalog(settings), command=True))

@@ -22,7 +22,7 @@ from gamebus.catalog import Catalog
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.delivery.tail import Tail
 from gamebus.delivery.topics import partition_counts
-from gamebus.errors import ConfigurationError, DeliveryError, RecordError, TopicError, first_error
+from gamebus.errors import CatalogError, ConfigurationError, DeliveryError, RecordError, TopicError
 from gamebus.generations import Generation, Log, decode_generation, encode_generation, overlay
 from gamebus.settings import DurableProducerSettings
 
@@ -38,10 +38,13 @@ Follow = Callable[[Catalog], Awaitable[None]]
 
 
 class _Reader:
-    """Reads the log from its beginning."""
+    """Reads the log from its beginning, as far as it can be read."""
 
     def __init__(self, bootstrap_servers: str, topic: str, *, client_id: str) -> None:
         self.log = Log()
+        self.fault: ConfigurationError | None = None
+        """Why nothing more can be read: what follows may build on what was not understood."""
+
         self.grown = asyncio.Event()
         self.tail = Tail(
             bootstrap_servers=bootstrap_servers,
@@ -53,59 +56,64 @@ class _Reader:
 
     def _on_records(self, topic: str, _partition: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         for record in records:
+            if self.fault is not None:
+                return
             try:
                 self.log = self.log.take(decode_generation(record.value))
             except RecordError as error:
-                raise ConfigurationError(
+                self.fault = ConfigurationError(
                     f"topic {topic}, offset {record.offset}: {error}; where events go cannot be known"
-                ) from error
+                )
+        if self.fault is not None:
+            log.error("generations.unreadable", error=str(self.fault))
         self.grown.set()
 
 
-async def read_log(bootstrap_servers: str, topic: str, *, deadline_s: float = _START_TIMEOUT_S) -> Log:
-    """The log as it stands; brokers that are down are waited for until the deadline.
+async def read_log(bootstrap_servers: str, topic: str, *, patient: bool = True) -> Log:
+    """The log as it stands.
 
+    Args:
+        patient: whether brokers that are down are waited for; a command with a person in front of it rather says so at once.
     Raises:
         TopicError: the topic does not exist.
         ConfigurationError: no broker answered in time, or the log cannot be read.
     """
     reader = _Reader(bootstrap_servers, topic, client_id="gamebus-generations")
     try:
-        async with asyncio.timeout(deadline_s):
-            await _wait_for_topic(bootstrap_servers, topic)
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            await _wait_for_topic(bootstrap_servers, topic, patient=patient)
             await _read(reader)
     except TimeoutError:
         raise ConfigurationError(
-            f"no Kafka broker at {bootstrap_servers} answered within {deadline_s:g} s: start it, or set "
+            f"no Kafka broker at {bootstrap_servers} answered within {_START_TIMEOUT_S:g} s: start it, or set "
             "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS"
         ) from None
+    if reader.fault is not None:
+        raise reader.fault
     return reader.log
 
 
 async def _read(reader: _Reader) -> None:
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(reader.tail.run())
-            await reader.tail.caught_up.wait()
-            reading.cancel()
-    except* ConfigurationError as group:
-        raise first_error(group) from None
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(reader.tail.run())
+        await reader.tail.caught_up.wait()
+        reading.cancel()
 
 
-async def current_catalog(bootstrap_servers: str, base: Catalog, *, required: bool = True) -> Catalog:
+async def current_catalog(bootstrap_servers: str, base: Catalog, *, command: bool = False) -> Catalog:
     """The catalog of a file at the last generation: what a process must begin with.
 
     Args:
-        required: whether there must be a log; without it a missing one is as good as an empty one.
+        command: for a command that answers and ends: it does not wait for brokers, and a log that is missing is empty to it.
     Raises:
         CatalogError: the file contradicts the log.
         TopicError: there is no log.
         ConfigurationError: the log cannot be read.
     """
     try:
-        return overlay(base, await read_log(bootstrap_servers, base.log_topic))
+        return overlay(base, await read_log(bootstrap_servers, base.log_topic, patient=not command))
     except TopicError:
-        if required:
+        if not command:
             raise
         return base
 
@@ -127,7 +135,7 @@ async def append(bootstrap_servers: str, topic: str, generation: Generation) -> 
         await publisher.publish(topic, _KEY, encode_generation(generation))
     except DeliveryError as error:
         raise ConfigurationError(
-            f"the step {generation.step!r} may or may not be in the log of generations ({error}): run the command again"
+            f"the step {generation.step!s} may or may not be in the log of generations ({error}): run the command again"
         ) from error
     finally:
         await publisher.stop()
@@ -145,6 +153,10 @@ async def append(bootstrap_servers: str, topic: str, generation: Generation) -> 
 class GenerationFollower:
     """Keeps a running process at the last generation.
 
+    A generation that contradicts the process's file is not followed, and a log that cannot be read is followed no further. The
+    process goes on as it is and says so in its log. That is safe: no step that needs it is taken before it has followed, and the
+    topic that it publishes to is read until it has. It could not start again, though.
+
     Args:
         base: the catalog of the file.
         generation: at which the process was started.
@@ -161,11 +173,7 @@ class GenerationFollower:
         """Set when the process is at the last generation that the log held when this began."""
 
     async def run(self) -> None:
-        """Follow until cancelled.
-
-        Raises:
-            ConfigurationError: the process cannot follow; it must not go on, or it would publish where nobody reads any more.
-        """
+        """Follow until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reader.tail.run(), name="generations-tail")
             await self._reader.tail.caught_up.wait()
@@ -179,20 +187,23 @@ class GenerationFollower:
     async def _bring(self) -> None:
         failures = 0
         while True:
-            catalog = overlay(self._base, self._reader.log)
+            generation = self._reader.log.number
             try:
-                await self._follow(catalog)
+                await self._follow(overlay(self._base, self._reader.log))
+            except CatalogError as error:
+                log.warning("generation.refused", generation=generation, error=str(error))
+                return
             except ConfigurationError as error:
-                log.warning("generation.delayed", generation=catalog.generation, error=str(error))
+                log.warning("generation.delayed", generation=generation, error=str(error))
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
             else:
-                self.generation = catalog.generation
-                log.info("generation.followed", generation=catalog.generation)
+                self.generation = generation
+                log.info("generation.followed", generation=generation)
                 return
 
 
-async def _wait_for_topic(bootstrap_servers: str, topic: str) -> None:
+async def _wait_for_topic(bootstrap_servers: str, topic: str, *, patient: bool) -> None:
     failures = 0
     while True:
         try:
@@ -200,6 +211,8 @@ async def _wait_for_topic(bootstrap_servers: str, topic: str) -> None:
         except TopicError:
             raise
         except ConfigurationError:
+            if not patient:
+                raise
             await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
             failures += 1
         else:

@@ -88,8 +88,13 @@ async def run(settings: Settings, catalog: Catalog, *, ready: Ready | None = Non
     Raises:
         ConfigurationError: it cannot start as things are; the message says what to do.
     """
-    current = await current_catalog(settings.kafka.bootstrap_servers, catalog)
-    gateway = Gateway(settings, catalog, current, reuse_port=reuse_port)
+    reading = asyncio.ensure_future(current_catalog(settings.kafka.bootstrap_servers, catalog))
+    with _signals(reading.cancel):
+        await asyncio.wait((reading,))
+    if reading.cancelled():
+        log.info("gateway.start_given_up")
+        return
+    gateway = Gateway(settings, catalog, reading.result(), reuse_port=reuse_port)
     with _signals(gateway.stop):
         await gateway.run(ready)
 
@@ -368,7 +373,7 @@ def _positions(tail: Tail, topics: tuple[str, ...], counts: Mapping[str, int]) -
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
+def _signals(stop: Callable[[], object]) -> Iterator[None]:
     """Call `stop` at the first SIGTERM or SIGINT; the second one ends the process at once."""
     loop = asyncio.get_running_loop()
     seen = 0

@@ -71,7 +71,7 @@ class Migrator:
         Raises:
             ConfigurationError: Kafka does not answer, or does not have it.
         """
-        return await read_log(self._servers, self._base.log_topic)
+        return await read_log(self._servers, self._base.log_topic, patient=False)
 
     async def first(self, name: str, delivery: DeliveryClass, rationale: str | None) -> Generation | Migration:
         """The generation that would begin a migration, or the migration that has begun and goes on.
@@ -263,8 +263,8 @@ def _lacking(migration: Migration, facts: Facts) -> str:
     lacking = list(facts.undrained)
     if facts.behind:
         lacking.append(
-            f"gateways {', '.join(facts.behind)} have not followed generation {migration.number} (they do not reach Kafka, hang, or "
-            "are of an older version: end those)"
+            f"gateways {', '.join(facts.behind)} have not followed generation {migration.number} (they do not reach Kafka, hang, are "
+            "of an older version, or have another catalog file, as their logs say: end those)"
         )
     if facts.unread:
         lacking.append(

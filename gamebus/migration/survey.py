@@ -29,6 +29,8 @@ from gamebus.state.connection import Connection, connect
 from gamebus.state.ledger import LedgerState
 
 _REPORTS_BACK_MS: Final = 60_000
+# Of a report that is read back, the time is by the gateway's clock.
+_CLOCK_DIFFERENCE_S: Final = 10.0
 _KINDS: Final[Mapping[DeliveryClass, str]] = {
     DeliveryClass.AT_MOST_ONCE: "realtime",
     DeliveryClass.AT_LEAST_ONCE: "durable",
@@ -62,6 +64,8 @@ class Survey:
         # Of the old topic, from when nobody published there any more: offsets by partition, sequences by stream.
         self._ends: dict[int, int] | None = None
         self._streams: dict[tuple[str, int], int] = {}
+        # Gateways that were killed: what followed their last report is known when the ledger has given them up.
+        self._killed: frozenset[str] = frozenset()
 
     async def facts(self, migration: Migration) -> Facts:
         """What the next step of a migration waits for.
@@ -76,11 +80,10 @@ class Survey:
 
     def behind(self, generation: int) -> tuple[str, ...]:
         """Gateways that live and may still act, or have undecided events, by an earlier generation."""
-        now = time.monotonic()
         return tuple(
             report.boot
             for report in self._reports
-            if report.generation < generation and not report.final and now - self._heard_at[report.boot] < SILENT_S
+            if report.generation < generation and not report.final and not self._silent(report.boot)
         )
 
     async def unread(self, place: Place) -> tuple[int, ...]:
@@ -104,6 +107,9 @@ class Survey:
         if self._ends is None:
             self._ends = {partition: found.end for partition, found in progress.items()}
             self._streams = dict(self._reported(place))
+            self._killed = frozenset(
+                report.boot for report in self._reports if not report.final and self._silent(report.boot)
+            )
         ends = self._ends
         left = sum(found.left(ends[partition]) for partition, found in progress.items())
         found = (
@@ -143,6 +149,9 @@ class Survey:
         """The processor that reads a topic of this class."""
         return _KINDS[place.delivery]
 
+    def _silent(self, boot: str) -> bool:
+        return time.monotonic() - self._heard_at[boot] >= SILENT_S
+
     def _group(self, place: Place) -> str:
         return f"{self._group_prefix}{self.kind(place)}"
 
@@ -151,8 +160,7 @@ class Survey:
         return [
             ((stream.boot, stream.partition), stream.seq)
             for report in self._reports
-            if time.monotonic() - self._heard_at[report.boot] < SILENT_S
-            and (not report.final or self._heard_at[report.boot] >= self._began)
+            if not self._silent(report.boot) and (not report.final or self._heard_at[report.boot] >= self._began)
             for stream in report.streams
             if stream.topic == place.topic
         ]
@@ -163,8 +171,9 @@ class Survey:
         except StateError as error:
             return [f"the loss ledger cannot be read: {error}"]
         attempted = {(row.boot, row.partition): row.attempted for row in rows}
-        unsettled = [stream for stream, seq in self._streams.items() if attempted.get(stream, 0) < seq]
-        return [f"the loss ledger has not closed {len(unsettled)} accounts of {place.topic}"] if unsettled else []
+        unsettled = sum(attempted.get(stream, 0) < seq for stream, seq in self._streams.items())
+        unsettled += sum(row.boot in self._killed and not row.ended for row in rows)
+        return [f"the loss ledger has not closed {unsettled} accounts of {place.topic}"] if unsettled else []
 
     def _on_reports(self, _topic: str, _partition: int, records: Sequence[KafkaRecord]) -> None:
         now = time.monotonic()
@@ -207,4 +216,4 @@ async def surveying(settings: Settings, catalog: Catalog) -> AsyncIterator[Surve
 
 
 def _age_s(report: Report) -> float:
-    return max(0.0, time.time() - report.sent_ms / 1000)
+    return max(0.0, time.time() - report.sent_ms / 1000 - _CLOCK_DIFFERENCE_S)

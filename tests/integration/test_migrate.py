@@ -40,7 +40,7 @@ from tests.integration.gateway_kit import (
 
 pytestmark = pytest.mark.timeout(180)
 
-REALTIME = ("step", "killed", "undone", "held")
+REALTIME = ("step", "killed", "undone", "held", "gift")
 DURABLE = ("loot",)
 LIVE_S = "60"
 """How long a command may wait for others; no assertion is about time."""
@@ -184,7 +184,8 @@ class TestForward:
             outcome = (await world.migrate("step", "--to", "at-least-once")).json
             # Until new sessions have published by the new class.
             await eventually(lambda: _true(bool(ledger.acked)))
-            before, after = await world.realtime(old), await world.durable(new)
+            before = await world.realtime(old)
+            assert "are not read by `gamebus processor realtime`" in await self._retired_unread(world)
             retired = (await world.migrate("step", "--retire")).json
             await ledger.burst(eve, "step", "hall")
             await _cancelled(*publishing)
@@ -219,6 +220,13 @@ class TestForward:
             await eventually(holds_the_newest)
         await self._the_file_may_follow(world)
 
+    async def _retired_unread(self, world: World) -> str:
+        """What is said where the processors have read nothing of the old topic: here those of another group."""
+        nobody = {"GAMEBUS_KAFKA__GROUP_PREFIX": "nobody."}
+        refused = await gamebus(world.settings | nobody, "migrate", "step", "--retire", "--yes", "--timeout", "1")
+        assert refused.code == 1
+        return refused.errors
+
     async def _the_file_may_follow(self, world: World) -> None:
         """A process begins with the file that knows nothing of it and with the one that was edited; a file that says a third thing
         is refused, as is one that takes the topic for another class."""
@@ -233,9 +241,9 @@ class TestForward:
             assert f"{world.prefix}step" not in catalog.topics
         with pytest.raises(CatalogError, match="change either with `gamebus migrate` only"):
             await self._read(world, text.replace(f'"{world.prefix}step"', f'"{world.prefix}walk"'))
-        mixed = text.replace(f'topic = "{world.prefix}held"', f'topic = "{world.prefix}step.at-least-once"')
+        mixed = text.replace(f'topic = "{world.prefix}gift"', f'topic = "{world.prefix}step.at-least-once"')
         with pytest.raises(CatalogError, match="would carry two delivery classes"):
-            await self._read(world, mixed.replace(f'[topics."{world.prefix}held"]\npartitions = 2\n', ""))
+            await self._read(world, mixed.replace(f'[topics."{world.prefix}gift"]\npartitions = 2\n', ""))
 
     async def _read(self, world: World, text: str) -> Catalog:
         return await current_catalog(world.kafka, parse_catalog(text, topic_prefix=world.prefix))
@@ -341,6 +349,14 @@ class TestRefusals:
 
         assert refused.code == 1
         assert "'chat' is built in and stays at-least-once" in refused.errors
+
+    async def test_it_asks_first(self, world: World) -> None:
+        """Without a yes nothing is done, and the plan was shown."""
+        refused = await gamebus(world.settings, "migrate", "gift", "--to", "at-least-once")
+
+        assert refused.code == 1
+        assert f"at-most-once in {world.prefix}gift -> at-least-once" in refused.errors
+        assert not await topic_exists(world.kafka, f"{world.prefix}gift.at-least-once")
 
     async def test_without_a_log(self, world: World, topic_prefix: str) -> None:
         """An installation whose topics were never created: the command that creates them is named."""
