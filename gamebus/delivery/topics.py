@@ -24,7 +24,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from gamebus.catalog import Catalog, Topic
+from gamebus.catalog import Catalog, DeliveryClass, Topic
 from gamebus.errors import ConfigurationError, TopicError
 
 MAX_MESSAGE_BYTES: Final = 1_048_588
@@ -268,6 +268,9 @@ def _wanted_configs(topic: Topic, replicas: int) -> dict[str, str]:
         "cleanup.policy": "delete",
         "unclean.leader.election.enable": "false",
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        # A gateway begins to read where the last second began, by the time in the log: one record from a clock that is ahead would
+        # stand for everything behind it. Durable records keep the time that their publisher was told.
+        "message.timestamp.type": "LogAppendTime" if topic.delivery is DeliveryClass.AT_MOST_ONCE else "CreateTime",
     }
 
 

@@ -59,7 +59,19 @@ def _durable(events: Sequence[Event]) -> Iterator[Anomaly]:
 
 
 def _both(events: Sequence[Event]) -> Iterator[Anomaly]:
-    """`mixed_class`, `commit_moved_back`."""
+    """`mixed_class`, `commit_moved_back`, and `duplicate` for what was written at most once and stands in Kafka twice."""
+    first: dict[tuple[str, str, str], Logged] = {}
+    for record in sorted(_all(events, Logged), key=lambda record: (record.delivery == "durable", record.offset)):
+        before = first.get((record.room, record.client, record.id))
+        if before is None:
+            if record.delivery == "realtime":
+                first[record.room, record.client, record.id] = record
+        else:
+            yield Anomaly(
+                "duplicate",
+                f"{record.client}/{record.id} of room {record.room} stands at {before.offset} of {before.topic}/{before.partition} "
+                f"and at {record.offset} of {record.topic}/{record.partition}",
+            )
     classes: dict[str, dict[Delivery, Logged]] = defaultdict(dict)
     for record in _all(events, Logged):
         classes[record.topic].setdefault(record.delivery, record)
@@ -71,15 +83,15 @@ def _both(events: Sequence[Event]) -> Iterator[Anomaly]:
     for commit in sorted(_all(events, Commit), key=lambda commit: commit.ended_at):
         if not commit.ok:
             continue
-        before = newest.setdefault((commit.delivery, commit.topic, commit.partition), commit)
+        newest_before = newest.setdefault((commit.delivery, commit.topic, commit.partition), commit)
         # Of two commits at once nobody can say which came last.
-        if commit.offset < before.offset and commit.began_at > before.ended_at:
+        if commit.offset < newest_before.offset and commit.began_at > newest_before.ended_at:
             yield Anomaly(
                 "commit_moved_back",
-                f"{commit.topic}/{commit.partition} was committed at {before.offset} by {before.member} and then at "
+                f"{commit.topic}/{commit.partition} was committed at {newest_before.offset} by {newest_before.member} and then at "
                 f"{commit.offset} by {commit.member} ({commit.ended_at:.3f})",
             )
-        elif commit.offset > before.offset:
+        elif commit.offset > newest_before.offset:
             newest[commit.delivery, commit.topic, commit.partition] = commit
 
 
