@@ -129,7 +129,7 @@ class Ledger:
         # Until the gateway has taken them: a join is answered each time, in its turn.
         await client.join(room)
         # A pace, not a wait.
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
 
     async def keep_coming(self, url: str, sub: str, type_: str, room: str) -> None:
         """As new sessions, one after the other, that do as `welcome` says."""
@@ -143,6 +143,7 @@ class Ledger:
                     self.published.append(number)
                     await client.wait_for("ack")
                     self.acked.append(number)
+                await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -387,7 +388,7 @@ async def _publish_until_sent_away(client: Client, acked: list[str]) -> list[Any
         if answer[0] == "nack":
             return answer
         acked.append(id_)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
     raise AssertionError
 
 
