@@ -145,8 +145,8 @@ class History:
         Of a topic that is new, everything since its beginning is to come. What is known of one that is gone is not resumed any
         more: it must be so old that nobody asks for it.
         """
-        self._topics = tuple(topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE))
         self._codec = CursorCodec(catalog)
+        self._topics = tuple(topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE))
 
     def begin(self, positions: Mapping[tuple[str, int], int]) -> None:
         """The tail has caught up: its positions, those of partitions without recent records included."""

@@ -153,8 +153,8 @@ class Hub:
 
     def follow(self, catalog: Catalog) -> None:
         """Go on with the topics of another generation of the catalog; their tail covers :attr:`durable_topics` from then on."""
-        self.durable_topics = tuple(topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE))
         self.history.follow(catalog)
+        self.durable_topics = tuple(topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE))
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
