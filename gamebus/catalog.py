@@ -36,6 +36,7 @@ from typing import Any, Final
 
 from gamebus import events
 from gamebus.errors import CatalogError
+from gamebus.room_types import RoomType, parse_room_types
 
 BUILT_IN: Final = "built-in"
 DEFAULT_TOPIC_PREFIX: Final = "gamebus."
@@ -129,6 +130,9 @@ class Catalog:
 
     log_topic: str
     """Where the generations of the catalog stand (:mod:`gamebus.generations`)."""
+
+    rooms: tuple[RoomType, ...] = ()
+    """Types of rooms that differ from the default."""
 
     generation: int = 0
     """Number of the last generation in it; 0: the file alone."""
@@ -237,7 +241,7 @@ def parse_catalog(text: str = "", *, file: str = BUILT_IN, topic_prefix: str = D
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CatalogError(f"is not valid TOML: {error}", file=file) from error
-    _refuse_unknown(document, ("types", "topics"), file=file)
+    _refuse_unknown(document, ("types", "topics", "rooms"), file=file)
     own_types = _table(document.get("types", {}), "types", file=file)
     own_topics = _table(document.get("topics", {}), "topics", file=file)
 
@@ -261,6 +265,7 @@ def parse_catalog(text: str = "", *, file: str = BUILT_IN, topic_prefix: str = D
         reports_topic=topic_prefix + "reports",
         dead_letter_topic=topic_prefix + "dlq",
         log_topic=topic_prefix + _LOG,
+        rooms=parse_room_types(_table(document.get("rooms", {}), "rooms", file=file), file=file),
     )
 
 
