@@ -186,7 +186,7 @@ export class Link {
   /** Write what the protocol has to say, and see to it that its next deadline is kept. */
   flush(): void {
     for (const frame of this.#parts.protocol.framesToSend()) this.write(frame);
-    const wake = this.#parts.protocol.outbox.nextWake(this.#parts.timers.now());
+    const wake = this.#parts.protocol.nextWake();
     if (wake !== null) this.#outboxTimer.notAfter(wake);
   }
 

@@ -180,6 +180,11 @@ export class ClientProtocol {
     return over;
   }
 
+  /** When `wake` is due, if nothing else happens; null while nothing waits. */
+  nextWake(): number | null {
+    return this.outbox.nextWake((room) => this.ready(room));
+  }
+
   // Sending
 
   /** Whether a room is joined or to be joined. */

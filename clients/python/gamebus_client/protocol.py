@@ -172,6 +172,10 @@ class ClientProtocol:
         self._flush(now)
         return over
 
+    def next_wake(self) -> float | None:
+        """When `wake` is due, if nothing else happens; None while nothing waits."""
+        return self.outbox.next_wake(self.ready)
+
     # Sending
 
     @property
