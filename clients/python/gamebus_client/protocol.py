@@ -271,7 +271,7 @@ class ClientProtocol:
             ProtocolViolation: the frame is not what the protocol allows here; the connection must be closed.
         """
         message = self._codec.decode(frame)
-        if isinstance(message, Tick):
+        if isinstance(message, Tick) and self.state is State.OPEN:
             return (message,)
         if message is None:
             self.unknown_operations += 1
@@ -286,7 +286,7 @@ class ClientProtocol:
         return self._received(message, now)
 
     def _received(
-        self, message: Event | Presence | Joined | Left | Error | Ack | Nack | TokenAccepted | Pong, now: float
+        self, message: Tick | Event | Presence | Joined | Left | Error | Ack | Nack | TokenAccepted | Pong, now: float
     ) -> Sequence[Notice]:
         match message:
             case Event():
