@@ -222,6 +222,16 @@ describe("closing", () => {
     await assert.rejects(stage.game.ping(), Disconnected);
   });
 
+  test("from within a listener ends the client, too", async (context) => {
+    const stage = await scene(context);
+    const wire = await entered(stage);
+    const closed = new Promise((resolve) => stage.game.on("closed", resolve));
+    stage.game.on("reconnecting", () => void stage.game.close());
+    wire.cut();
+    await closed;
+    assert.equal(stage.clock.pending, 0);
+  });
+
   test("before opening leaves nothing to open", async (context) => {
     const stage = await scene(context);
     await stage.game.close();
