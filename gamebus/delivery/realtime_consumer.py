@@ -238,7 +238,10 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.max_poll_records)
             raise_if_fetcher_died(consumer)
             rebalances = self._rebalances
-            await self._assigned.wait()
+            # As in a poll: aiokafka does not join again for a member that has not polled for max_poll_interval, which this one does
+            # again when it has joined. Guarded by the contract test.
+            with consumer._subscription.fetch_context():  # noqa: SLF001
+                await self._assigned.wait()
             if self._assignment_fault is not None:
                 raise self._assignment_fault
             async with self._batch_lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -272,6 +272,38 @@ class TestFaults:
         with pytest.raises(TopicError, match="gamebus topics create"):
             async with asyncio.timeout(WAIT_S):
                 await consumer.run()
+
+    async def test_it_joins_again_after_a_rebalance_that_lasted_longer_than_the_poll_interval(
+        self, fault_stack: Stack, topic_prefix: str
+    ) -> None:
+        """A coordinator that stands still in the middle of a rebalance leaves a member without partitions. Meanwhile it does not read,
+        which must not count as a member that does not poll: aiokafka would not let it join again, ever."""
+        kafka, broker = kafka_of(fault_stack)
+        catalog = await created(kafka, topic_prefix, partitions=1)
+        handler = Collector()
+        stopped = asyncio.Event()
+        settings = {"max_poll_interval_ms": 1000, "session_timeout_ms": 6000}
+        async with consuming(kafka, catalog, handler, group_id=topic_prefix, **settings) as member:
+            async with publishing(kafka, catalog) as publisher:
+                publish(publisher, 1)
+                await until(lambda: 1 in handler.numbers)
+
+                async def on_partitions_revoked(revoked: Iterable[TopicPartition]) -> None:
+                    if not stopped.is_set():
+                        broker.kill(signal.SIGSTOP)
+                        stopped.set()
+                    await RealtimeConsumer.on_partitions_revoked(member, revoked)
+
+                member.on_partitions_revoked = on_partitions_revoked  # type: ignore[method-assign]
+                member._consumer._coordinator.request_rejoin()  # type: ignore[union-attr]  # as when another member comes
+                await stopped.wait()
+                # Longer than a request waits for its answer, and so than the poll interval.
+                await asyncio.sleep(7)
+                broker.kill(signal.SIGCONT)
+                await until(lambda: publisher.statistics().connected == 1)
+                await until(member._assigned.is_set)
+                publish(publisher, 2)
+                await until(lambda: 2 in handler.numbers)
 
     async def test_it_can_be_stopped_while_no_broker_answers(self) -> None:
         """`stop` does not wait for Kafka."""
