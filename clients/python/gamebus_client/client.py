@@ -125,6 +125,10 @@ class GameClient:
         """How the client ended; None while it lives."""
         return self._session.closed
 
+    def server_ms(self) -> float | None:
+        """Unix milliseconds by the gateway's clock, as far as the round trips of this connection tell; None before the first."""
+        return self._protocol.clock.server_ms(asyncio.get_running_loop().time())
+
     def statistics(self) -> ClientStatistics:
         """What was counted so far."""
         return self._session.statistics()
@@ -263,7 +267,7 @@ class GameClient:
     # Session
 
     async def ping(self, *, timeout_s: float = _REQUEST_TIMEOUT_S) -> float:
-        """Round trip through the gateway's application, in seconds.
+        """Round trip through the gateway's application, in seconds; it also makes `server_ms` better.
 
         Raises:
             ConnectionLost, RequestTimedOut, Disconnected: no answer.
@@ -271,9 +275,10 @@ class GameClient:
         self._session.check_open()
         self._pings += 1
         number = self._pings
-        started = time.perf_counter()
-        await self._session.request(("ping", number), lambda: self._protocol.ping(number), timeout_s)
-        rtt_s = time.perf_counter() - started
+        now = asyncio.get_running_loop().time()
+        rtt_s: float = await self._session.request(
+            ("ping", number), lambda: self._protocol.ping(number, now), timeout_s
+        )
         self._rtt_ms = round(rtt_s * 1000, 3)
         return rtt_s
 

@@ -14,6 +14,7 @@ import msgpack
 
 from gamebus_client.exceptions import InvalidMessage, ProtocolViolation
 from gamebus_client.messages import Ack, Error, Event, Joined, Left, Positions, Presence, Tick
+from gamebus_client.values import check_value
 
 Frame: TypeAlias = bytes | str
 """A binary frame (msgpack) or a text frame (JSON)."""
@@ -88,9 +89,10 @@ class Codec:
         """Encode one message.
 
         Raises:
-            InvalidMessage: a value that the encoding cannot carry.
+            InvalidMessage: a value that the wire protocol cannot carry.
         """
         try:
+            check_value(message)
             return self.pack(message)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise InvalidMessage(f"data cannot be sent: {error}") from error
@@ -110,10 +112,7 @@ class Codec:
 
 
 def _pack_json(message: list[Any]) -> str:
-    text = json.dumps(message, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    # json lets lone surrogates pass, which no text frame can carry.
-    text.encode()
-    return text
+    return json.dumps(message, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
 def _unpack_json(frame: Frame) -> Any:

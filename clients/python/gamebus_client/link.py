@@ -159,7 +159,7 @@ class Link:
         close_code, reason = 1000, ""
         self._connection = connection
         try:
-            self._protocol.connect(token)
+            self._protocol.connect(token, self._loop.time())
             self.flush()
             await self._read(connection)
         except ProtocolViolation as error:

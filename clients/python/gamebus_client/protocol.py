@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, TypeAlias
 
+from gamebus_client.clock import ClockOffset
 from gamebus_client.codec import Bye, Codec, Frame, Nack, Pong, TokenAccepted, Welcome
 from gamebus_client.exceptions import InvalidMessage, ProtocolViolation, PublishError
 from gamebus_client.messages import Ack, Error, Event, Joined, Left, Presence, Tick
@@ -25,6 +26,9 @@ from gamebus_client.reconnect import is_terminal
 
 _AT_MOST_ONCE: Final = "at-most-once"
 _AT_LEAST_ONCE: Final = "at-least-once"
+
+# Pings without an answer that are remembered; the gateway refuses more than ten a second.
+_PINGS_KEPT: Final = 64
 
 # Cursors of delivered events kept per room, to recognise what a resume brings a second time.
 _SEEN_CURSORS: Final = 512
@@ -100,6 +104,12 @@ class ClientProtocol:
         self._bye: Bye | None = None
         self._seq = 0
         self._types: Mapping[str, str] = {}
+        self._hello_at = 0.0
+        # Number -> when the ping was sent, on this connection.
+        self._pings: dict[int | float | str, float] = {}
+        self.clock = ClockOffset()
+        self.rtt_s: float | None = None
+        """Round trip of the last ping that was answered."""
         self.outbox = Outbox(outbox_limit)
         self.state = State.DISCONNECTED
         self.frame_bytes = 64 * 1024
@@ -113,9 +123,10 @@ class ClientProtocol:
 
     # Connection
 
-    def connect(self, token: str) -> None:
+    def connect(self, token: str, now: float) -> None:
         """Begin a connection: `hello`, which joins again every room that has a cursor."""
         self.state = State.CONNECTING
+        self._hello_at = now
         self._bye = None
         resume = {name: room.cursor for name, room in self._rooms.items() if room.cursor is not None}
         options: dict[str, Any] = {"client": self._client}
@@ -132,6 +143,7 @@ class ClientProtocol:
         self.state = State.DISCONNECTED
         self._out.clear()
         self._leaving.clear()
+        self._pings.clear()
         for room in self._rooms.values():
             room.joined = False
         self.outbox.disconnected()
@@ -233,8 +245,11 @@ class ClientProtocol:
             frames += self._batch(publishes[start : start + size])
         return frames
 
-    def ping(self, t: int) -> None:
+    def ping(self, t: int, now: float) -> None:
         """Ask for a `Pong`."""
+        if len(self._pings) >= _PINGS_KEPT:
+            del self._pings[next(iter(self._pings))]
+        self._pings[t] = now
         self._out.append(self._encode(["ping", t]))
 
     def refresh(self, token: str) -> None:
@@ -284,6 +299,8 @@ class ClientProtocol:
                 return () if error is None else (error,)
             case Joined():
                 self._joined(message, now)
+            case Pong():
+                self._pong(message, now)
         return (message,)
 
     def delivered(self, event: Event) -> None:
@@ -300,6 +317,8 @@ class ClientProtocol:
         self._types = welcome.types
         self.frame_bytes = _limit(welcome, "frame_bytes", self.frame_bytes)
         self.batch = _limit(welcome, "batch", self.batch)
+        self.clock.reset()
+        self.clock.add(self._hello_at, now, welcome.server_ms)
         # Rooms with a cursor were in the hello.
         self._out += [self._encode(["join", name]) for name, room in self._rooms.items() if room.cursor is None]
         self._flush(now)
@@ -340,6 +359,12 @@ class ClientProtocol:
                 del self._rooms[error.room]
             return (Refused(error),)
         return (error,)
+
+    def _pong(self, pong: Pong, now: float) -> None:
+        sent = self._pings.pop(pong.t, None)
+        if sent is not None:
+            self.rtt_s = now - sent
+            self.clock.add(sent, now, pong.server_ms)
 
     # Helpers
 

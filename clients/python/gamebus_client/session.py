@@ -82,8 +82,6 @@ class Session:
         # Loop time at which the token should be refreshed; None: nothing is known or to be done.
         self._refresh_at: float | None = None
         self._refresh_changed = asyncio.Event()
-        # Gateway's clock minus the loop's.
-        self._server_ahead_ms = 0.0
         self.name: str | None = None
         self.player: str | None = None
         self.closed: Closed | None = None
@@ -235,9 +233,10 @@ class Session:
                     _log.warning("token not refreshed: %s", error)
 
     def _plan_refresh(self, expires_ms: int) -> None:
-        if self.tokens.renewable:
-            now = asyncio.get_running_loop().time()
-            left_s = (expires_ms - self._server_ahead_ms) / 1000 - now
+        now = asyncio.get_running_loop().time()
+        server_ms = self.protocol.clock.server_ms(now)
+        if self.tokens.renewable and server_ms is not None:
+            left_s = (expires_ms - server_ms) / 1000
             self._refresh_at = now + max(1.0, left_s * _REFRESH_AT)
             self._refresh_changed.set()
 
@@ -285,7 +284,7 @@ class Session:
             case Welcome():
                 self._welcomed(notice)
             case Pong():
-                self._waiters.resolve(("ping", notice.t), notice)
+                self._waiters.resolve(("ping", notice.t), self.protocol.rtt_s)
             case TokenAccepted():
                 self._plan_refresh(notice.expires_ms)
                 self._waiters.resolve(("token", ""), notice)
@@ -304,7 +303,6 @@ class Session:
         assert self._link is not None
         self._link.opened()
         self.name, self.player = welcome.session, welcome.player
-        self._server_ahead_ms = welcome.server_ms - asyncio.get_running_loop().time() * 1000
         if welcome.expires_ms is not None:
             self._plan_refresh(welcome.expires_ms)
         self._counts["connections"] += 1

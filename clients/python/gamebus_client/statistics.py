@@ -14,7 +14,7 @@ class ClientStatistics:
         reconnects: connections opened after the first.
         realtime_sent: realtime events written to a socket.
         realtime_dropped: realtime events dropped here, by reason: `not_connected`, `not_joined`, `backpressure`.
-        published: durable events taken; each ends in exactly one of the next four, or still waits.
+        published: durable events taken; each ends in exactly one of the next five, or still waits.
         acked: written.
         rejected: refused for good.
         failed: surely not written in time.
