@@ -9,11 +9,11 @@ UV_COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --gener
 
 install: $(STAMP)
 
-$(STAMP): requirements/dev.txt pyproject.toml clients/python/pyproject.toml clients/bots/pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml clients/python/pyproject.toml clients/bots/pyproject.toml clients/arena/pyproject.toml
 	@bash deploy/scripts/require-tools.sh
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e clients/python -e clients/bots -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e clients/python -e clients/bots -e clients/arena -e .
 	@touch $@
 
 demo: install
