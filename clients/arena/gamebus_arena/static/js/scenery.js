@@ -1,0 +1,92 @@
+/** Floor and walls: what does not move. Drawn in metres. */
+
+const TILE = 2;
+const HEIGHT = 0.09;
+
+export function drawFloor(context, { half: [halfX, halfZ] }) {
+  const light = context.createRadialGradient(0, 0, 2, 0, 0, halfX * 1.1);
+  light.addColorStop(0, "#13203d");
+  light.addColorStop(0.55, "#0d162c");
+  light.addColorStop(1, "#0a1122");
+  context.fillStyle = light;
+  context.fillRect(-halfX, -halfZ, 2 * halfX, 2 * halfZ);
+  context.lineWidth = 0.03;
+  context.strokeStyle = "rgb(110 155 255 / 9%)";
+  context.beginPath();
+  for (let x = -halfX + TILE; x < halfX; x += TILE) line(context, x, -halfZ, x, halfZ);
+  for (let z = -halfZ + TILE; z < halfZ; z += TILE) line(context, -halfX, z, halfX, z);
+  context.stroke();
+  context.strokeStyle = "rgb(77 225 255 / 16%)";
+  context.lineWidth = 0.1;
+  for (const radius of [5.5, 6]) {
+    context.beginPath();
+    context.arc(0, 0, radius, 0, 2 * Math.PI);
+    context.stroke();
+  }
+  for (const [width, ink] of [
+    [0.9, "rgb(255 77 141 / 10%)"],
+    [0.45, "rgb(255 77 141 / 22%)"],
+    [0.14, "#ff4d8d"],
+  ]) {
+    context.lineWidth = width;
+    context.strokeStyle = ink;
+    context.strokeRect(-halfX, -halfZ, 2 * halfX, 2 * halfZ);
+  }
+}
+
+/** Walls as blocks: their tops are nearer to the eye, so they lean away from the camera. */
+export function drawWalls(context, { walls }, camera) {
+  for (const [x, z, width, depth] of walls) {
+    context.fillStyle = "rgb(0 0 0 / 40%)";
+    context.fillRect(x + 0.25, z + 0.35, width, depth);
+  }
+  for (const wall of walls) {
+    const [x, z, width, depth] = wall;
+    const base = corners(x, z, width, depth);
+    const top = base.map(([px, pz]) => [px + (px - camera.x) * HEIGHT, pz + (pz - camera.z) * HEIGHT]);
+    context.fillStyle = "#0c1428";
+    context.strokeStyle = "rgb(90 130 220 / 28%)";
+    context.lineWidth = 0.05;
+    for (let side = 0; side < 4; side += 1) {
+      const next = (side + 1) % 4;
+      polygon(context, [base[side], base[next], top[next], top[side]]);
+      context.fill();
+      context.stroke();
+    }
+    const [first, , third] = top;
+    const shade = context.createLinearGradient(first[0], first[1], third[0], third[1]);
+    shade.addColorStop(0, "#2b3d6e");
+    shade.addColorStop(1, "#1a2748");
+    context.fillStyle = shade;
+    polygon(context, top);
+    context.fill();
+    for (const [thickness, ink] of [
+      [0.3, "rgb(77 225 255 / 14%)"],
+      [0.08, "rgb(120 220 255 / 85%)"],
+    ]) {
+      context.lineWidth = thickness;
+      context.strokeStyle = ink;
+      context.stroke();
+    }
+  }
+}
+
+function corners(x, z, width, depth) {
+  return [
+    [x, z],
+    [x + width, z],
+    [x + width, z + depth],
+    [x, z + depth],
+  ];
+}
+
+function polygon(context, points) {
+  context.beginPath();
+  for (const [x, z] of points) context.lineTo(x, z);
+  context.closePath();
+}
+
+function line(context, fromX, fromZ, toX, toZ) {
+  context.moveTo(fromX, fromZ);
+  context.lineTo(toX, toZ);
+}
