@@ -86,14 +86,13 @@ export class Connection {
     return this.#offset === null ? null : local + this.#offset;
   }
 
-  /** Send one's place when it is time to; `walking` or not. */
+  /** Send one's place when it is time to: seldom while nothing changes. */
   move({ x, z, vx, vz, heading }) {
     const now = performance.now();
     const data = [round(x), 0, round(z), round(vx), 0, round(vz), round(heading, 1_000)];
     const same = this.#sent !== null && data.every((value, index) => value === this.#sent[index]);
     if (now - this.#sentAt < (same ? STILL_MS : SEND_MS)) return;
-    // Without a drift: the next one is due one period after this one was.
-    this.#sentAt = now - this.#sentAt < 2 * SEND_MS ? this.#sentAt + SEND_MS : now;
+    this.#sentAt = now;
     this.#sent = data;
     this.#seq += 1;
     // What cannot be sent because there is no connection is lost as well.
@@ -110,7 +109,12 @@ export class Connection {
   shoot({ x, z, heading }) {
     const now = this.now();
     if (!this.#game.connected || now === null) return false;
-    const data = { x: round(x), z: round(z), heading: round(heading, 10_000), at_ms: Math.round(now - DELAY_MS) };
+    const data = {
+      x: round(x),
+      z: round(z),
+      heading: round(heading, 10_000),
+      at_ms: Math.round(now - DELAY_MS),
+    };
     this.#game.publish(this.#room, "shot", data, { timeoutMs: 1_000 }).catch(() => {});
     return true;
   }

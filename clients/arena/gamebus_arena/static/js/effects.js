@@ -64,7 +64,10 @@ export class Effects {
       const headZ = shot.z + Math.sin(shot.heading) * shot.flown;
       for (const [name, body] of bodies) {
         if (name === shot.by) continue;
-        const [fromX, fromZ] = [shot.x + Math.cos(shot.heading) * before, shot.z + Math.sin(shot.heading) * before];
+        const [fromX, fromZ] = [
+          shot.x + Math.cos(shot.heading) * before,
+          shot.z + Math.sin(shot.heading) * before,
+        ];
         if (between(fromX, fromZ, headX, headZ, body.x, body.z) < BODY) shot.range = shot.flown;
       }
       if (shot.flown >= shot.range) {

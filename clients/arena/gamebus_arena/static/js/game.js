@@ -1,6 +1,6 @@
 /** One visit to the arena: what the wire tells becomes what is seen and heard, and what is wanted goes out. */
 
-import { colourOf, DANGER, HEAL } from "./colours.js";
+import { colourOf, freeColourOf, HEAL } from "./colours.js";
 import { DELAY_MS } from "./connection.js";
 import { Effects } from "./effects.js";
 import { Self } from "./self.js";
@@ -67,7 +67,13 @@ export class Game {
   }
 
   #event(event) {
-    this.log.push({ type: event.type, player: event.player, data: event.data, id: event.id, cursor: event.cursor });
+    this.log.push({
+      type: event.type,
+      player: event.player,
+      data: event.data,
+      id: event.id,
+      cursor: event.cursor,
+    });
     if (this.log.length > LOG) this.log.shift();
     const now = this.#connection.now() ?? event.serverMs;
     const fresh = now - event.serverMs < FRESH_MS;
@@ -146,8 +152,13 @@ export class Game {
   }
 
   #presence({ joined, left }) {
-    for (const name of left) if (name !== this.#me) this.world.left(name);
-    for (const name of joined) if (name !== this.#me) this.#hud.note(`${shown(name)} came in`);
+    for (const name of left) {
+      if (name === this.#me) continue;
+      this.world.left(name);
+      freeColourOf(name);
+    }
+    for (const name of joined)
+      if (name !== this.#me && !name.endsWith(".bot")) this.#hud.note(`${shown(name)} came in`);
   }
 
   #joined({ recovered }) {
@@ -196,7 +207,10 @@ export class Game {
     }
     if (this.alive && this.self.placed) this.#act(seconds, wanted, local);
     this.#bodies = this.#drawn(now, local);
-    this.effects.step(seconds, this.#bodies.map((body) => [body.name, body]));
+    this.effects.step(
+      seconds,
+      this.#bodies.map((body) => [body.name, body]),
+    );
     return {
       now,
       me: this.#me,

@@ -12,6 +12,7 @@ export class Hud {
   #me = null;
   #pending = new Map();
   #bannerTimer = 0;
+  #talkTimer = 0;
   #scores = "";
   #badge = {};
 
@@ -66,7 +67,9 @@ export class Hud {
   }
 
   scores(ranking) {
-    const key = JSON.stringify(ranking.map(({ name, kills, deaths, health }) => [name, kills, deaths, health > 0]));
+    const key = JSON.stringify(
+      ranking.map(({ name, kills, deaths, health }) => [name, kills, deaths, health > 0]),
+    );
     if (key === this.#scores) return;
     this.#scores = key;
     const rows = ranking.map((player, place) => {
@@ -84,14 +87,20 @@ export class Hud {
       row.append(head, element("td", {}, String(player.kills)), element("td", {}, String(player.deaths)));
       return row;
     });
-    find("scores").querySelector("tbody").replaceChildren(...rows);
+    find("scores")
+      .querySelector("tbody")
+      .replaceChildren(...rows);
   }
 
   kill({ killer, victim, weapon }, cursor) {
     const line = element("li", {});
     line.dataset.cursor = cursor;
     if (killer === this.#me || victim === this.#me) line.dataset.me = "";
-    line.append(this.#name(killer), element("i", { "aria-label": `killed with ${weapon}` }, "⟶"), this.#name(victim));
+    line.append(
+      this.#name(killer),
+      element("i", { "aria-label": `killed with ${weapon}` }, "⟶"),
+      this.#name(victim),
+    );
     const feed = find("feed");
     feed.append(line);
     while (feed.children.length > FEED_LINES) feed.firstElementChild.remove();
@@ -143,8 +152,8 @@ export class Hud {
     while (lines.children.length > CHAT_LINES) lines.firstElementChild.remove();
     lines.scrollTop = lines.scrollHeight;
     document.body.dataset.talk = "";
-    clearTimeout(this.talkTimer);
-    this.talkTimer = setTimeout(() => delete document.body.dataset.talk, 9_000);
+    clearTimeout(this.#talkTimer);
+    this.#talkTimer = setTimeout(() => delete document.body.dataset.talk, 9_000);
   }
 
   #name(player) {

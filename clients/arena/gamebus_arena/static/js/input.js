@@ -89,7 +89,8 @@ export class Input {
     addEventListener("blur", () => this.release());
     canvas.addEventListener("pointerdown", (event) => this.#pointerDown(event, canvas));
     addEventListener("pointermove", (event) => this.#pointerMoved(event));
-    for (const name of ["pointerup", "pointercancel"]) addEventListener(name, (event) => this.#pointerUp(event));
+    for (const name of ["pointerup", "pointercancel"])
+      addEventListener(name, (event) => this.#pointerUp(event));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     const dash = document.getElementById("dash");
     dash.addEventListener("pointerdown", (event) => {

@@ -1,18 +1,23 @@
 /**
  * Which share of one's own positions is lost: each carries a number, and one's own ticks bring them back. Pure: time is an argument.
  *
- * A position that was overtaken by a newer one in the same tick counts as lost too; positions are sent a little less often than
- * ticks come, so that this is rare.
+ * A tick holds the newest position alone, so one that was sent shortly before the next is not expected back. One that was held up
+ * until the next arrived cannot be told from a lost one, and counts.
  */
 const JUDGED_AFTER_MS = 1_000;
+const OVERTAKEN_MS = 55;
 const WINDOW = 150;
 
 export class LossMeter {
   #waiting = new Map();
   #judged = [];
 
+  #last = null;
+
   sent(number, now) {
-    this.#waiting.set(number, { at: now, seen: false });
+    if (this.#last !== null) this.#last.overtaken = now - this.#last.at < OVERTAKEN_MS;
+    this.#last = { at: now, seen: false, overtaken: false };
+    this.#waiting.set(number, this.#last);
   }
 
   seen(number) {
@@ -22,10 +27,10 @@ export class LossMeter {
 
   /** Share of 0..1 of the last positions whose time is over; null before there is one. */
   share(now) {
-    for (const [number, { at, seen }] of this.#waiting) {
+    for (const [number, { at, seen, overtaken }] of this.#waiting) {
       if (now - at < JUDGED_AFTER_MS) break;
       this.#waiting.delete(number);
-      this.#judged.push(seen);
+      if (seen || !overtaken) this.#judged.push(seen);
     }
     if (this.#judged.length > WINDOW) this.#judged.splice(0, this.#judged.length - WINDOW);
     if (this.#judged.length === 0) return null;

@@ -68,7 +68,12 @@ function play({ game, connection }) {
     const view = game.step(seconds, input.read(scene.screenOf(self.x, self.z)));
     if (view === null) return;
     const ahead = game.alive ? 1.6 : 0;
-    scene.follow(self.x + Math.cos(self.heading) * ahead, self.z + Math.sin(self.heading) * ahead, world.ground, seconds);
+    scene.follow(
+      self.x + Math.cos(self.heading) * ahead,
+      self.z + Math.sin(self.heading) * ahead,
+      world.ground,
+      seconds,
+    );
     scene.draw(view);
     hud.health(world.players.get(game.me)?.health ?? 0, performance.now() >= self.dashReadyAt);
     document.body.dataset.alive = game.alive ? "yes" : "no";

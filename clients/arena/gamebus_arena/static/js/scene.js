@@ -8,6 +8,9 @@ import { shown } from "./world.js";
 /** Square metres in view, whatever the screen: nobody sees more than others on a larger one. */
 const VIEW_M2 = 560;
 const FULL = 100;
+const NARROW = 760;
+const TOP = 70;
+const BOTTOM = 210;
 
 export class Scene {
   #canvas;
@@ -15,6 +18,8 @@ export class Scene {
   #scale = 30;
   #camera = { x: 0, z: 0 };
   #size = [0, 0];
+  /** What words cover at the top and thumbs at the bottom of the screen: oneself is never drawn there. */
+  #covered = { top: 0, bottom: 0 };
   #calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   constructor(canvas) {
@@ -29,7 +34,7 @@ export class Scene {
   screenOf(x, z) {
     return [
       this.#size[0] / 2 + (x - this.#camera.x) * this.#scale,
-      this.#size[1] / 2 + (z - this.#camera.z) * this.#scale,
+      (this.#covered.top + this.#size[1] - this.#covered.bottom) / 2 + (z - this.#camera.z) * this.#scale,
     ];
   }
 
@@ -39,7 +44,7 @@ export class Scene {
     const jump = Math.hypot(x - this.#camera.x, z - this.#camera.z) > 14;
     for (const [axis, wanted, half, pixels] of [
       ["x", x, ground.half[0], this.#size[0]],
-      ["z", z, ground.half[1], this.#size[1]],
+      ["z", z, ground.half[1], this.#size[1] - this.#covered.top - this.#covered.bottom],
     ]) {
       // The ground fills the screen where it is large enough.
       const free = Math.max(0, half + 3 - pixels / this.#scale / 2);
@@ -83,7 +88,13 @@ export class Scene {
     this.#size = [clientWidth, clientHeight];
     this.#canvas.width = Math.round(clientWidth * devicePixelRatio);
     this.#canvas.height = Math.round(clientHeight * devicePixelRatio);
-    this.#scale = Math.sqrt((clientWidth * clientHeight) / VIEW_M2);
+    const thumbs = matchMedia("(hover: none) and (pointer: coarse)").matches;
+    this.#covered = {
+      top: clientWidth < NARROW ? Math.min(TOP, clientHeight / 6) : 0,
+      bottom: thumbs ? Math.min(BOTTOM, clientHeight / 3) : 0,
+    };
+    const free = clientHeight - this.#covered.top - this.#covered.bottom;
+    this.#scale = Math.sqrt((clientWidth * free) / VIEW_M2);
   }
 
   #medkit({ x, z, backMs }, now) {
@@ -257,7 +268,13 @@ export class Scene {
     context.strokeStyle = "rgb(110 150 230 / 35%)";
     context.lineWidth = 1 / scale;
     context.beginPath();
-    context.roundRect(-ground.half[0] - 1.5, -ground.half[1] - 1.5, 2 * ground.half[0] + 3, 2 * ground.half[1] + 3, 2.5);
+    context.roundRect(
+      -ground.half[0] - 1.5,
+      -ground.half[1] - 1.5,
+      2 * ground.half[0] + 3,
+      2 * ground.half[1] + 3,
+      2.5,
+    );
     context.fill();
     context.stroke();
     context.fillStyle = "rgb(120 150 220 / 32%)";

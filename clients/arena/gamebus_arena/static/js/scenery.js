@@ -5,13 +5,21 @@ const HEIGHT = 0.09;
 
 export function drawFloor(context, { half: [halfX, halfZ] }) {
   const light = context.createRadialGradient(0, 0, 2, 0, 0, halfX * 1.1);
-  light.addColorStop(0, "#13203d");
-  light.addColorStop(0.55, "#0d162c");
-  light.addColorStop(1, "#0a1122");
+  light.addColorStop(0, "#1b2c56");
+  light.addColorStop(0.55, "#131f40");
+  light.addColorStop(1, "#0e1730");
   context.fillStyle = light;
   context.fillRect(-halfX, -halfZ, 2 * halfX, 2 * halfZ);
+  // Some tiles are lighter, always the same ones: a floor without marks hides that one moves.
+  context.fillStyle = "rgb(130 170 255 / 5%)";
+  for (let x = -halfX; x < halfX; x += TILE) {
+    for (let z = -halfZ; z < halfZ; z += TILE) {
+      if (Math.abs(Math.sin(x * 12.9898 + z * 78.233) * 43758.5453) % 1 < 0.16)
+        context.fillRect(x, z, TILE, TILE);
+    }
+  }
   context.lineWidth = 0.03;
-  context.strokeStyle = "rgb(110 155 255 / 9%)";
+  context.strokeStyle = "rgb(120 165 255 / 13%)";
   context.beginPath();
   for (let x = -halfX + TILE; x < halfX; x += TILE) line(context, x, -halfZ, x, halfZ);
   for (let z = -halfZ + TILE; z < halfZ; z += TILE) line(context, -halfX, z, halfX, z);
@@ -44,7 +52,7 @@ export function drawWalls(context, { walls }, camera) {
     const [x, z, width, depth] = wall;
     const base = corners(x, z, width, depth);
     const top = base.map(([px, pz]) => [px + (px - camera.x) * HEIGHT, pz + (pz - camera.z) * HEIGHT]);
-    context.fillStyle = "#0c1428";
+    context.fillStyle = "#111b38";
     context.strokeStyle = "rgb(90 130 220 / 28%)";
     context.lineWidth = 0.05;
     for (let side = 0; side < 4; side += 1) {
@@ -55,8 +63,8 @@ export function drawWalls(context, { walls }, camera) {
     }
     const [first, , third] = top;
     const shade = context.createLinearGradient(first[0], first[1], third[0], third[1]);
-    shade.addColorStop(0, "#2b3d6e");
-    shade.addColorStop(1, "#1a2748");
+    shade.addColorStop(0, "#3a5190");
+    shade.addColorStop(1, "#24365f");
     context.fillStyle = shade;
     polygon(context, top);
     context.fill();

@@ -36,7 +36,8 @@ export class World {
   /** Best first. */
   ranking() {
     return [...this.players.values()].sort(
-      (one, other) => other.kills - one.kills || one.deaths - other.deaths || (one.name < other.name ? -1 : 1),
+      (one, other) =>
+        other.kills - one.kills || one.deaths - other.deaths || (one.name < other.name ? -1 : 1),
     );
   }
 
