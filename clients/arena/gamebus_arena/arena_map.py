@@ -46,7 +46,8 @@ class Ground:
         Not guaranteed in a corner between walls that stand closer than the body is wide: there are none.
         """
         x, z = place
-        for wall in self.walls:
+        # Twice, because out of one wall may be into the next.
+        for wall in self.walls * 2:
             x, z = _pushed_out(wall, x, z, radius)
         limit_x, limit_z = self.half_width - radius, self.half_depth - radius
         return max(-limit_x, min(limit_x, x)), max(-limit_z, min(limit_z, z))
@@ -138,7 +139,7 @@ GROUND: Final = Ground(
             Wall(16, -15, 2, 6),
             Wall(20, -5, 6, 2),
             Wall(-15, -3, 2, 6),
-            Wall(-6, -4, 3, 3),
+            Wall(-7.5, -5, 3, 3),
         ),
         Wall(-1.5, -1.5, 3, 3),
     ),

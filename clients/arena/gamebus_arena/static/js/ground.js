@@ -7,7 +7,8 @@ export const SHOT_RANGE = 26;
 
 /** The place nearest to (x, z) where a body neither stands in a wall nor leaves the ground. */
 export function settle(ground, x, z, radius = BODY) {
-  for (const [left, top, width, depth] of ground.walls) {
+  // Twice, because out of one wall may be into the next.
+  for (const [left, top, width, depth] of [...ground.walls, ...ground.walls]) {
     [x, z] = pushedOut(left, top, left + width, top + depth, x, z, radius);
   }
   const limitX = ground.half[0] - radius;
