@@ -1,11 +1,14 @@
-# Every target depends on .venv, so a new clone needs nothing but `make demo` or `make test`.
+# Every target depends on .venv (or node_modules), so a new clone needs nothing but `make demo` or `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV_COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
-.PHONY: install demo dev test style types unit integration soak bench lock fmt clean docs
+JAVASCRIPT := clients/javascript
+JAVASCRIPT_STAMP := $(JAVASCRIPT)/node_modules/.installed
+
+.PHONY: install demo dev test style types unit integration javascript soak bench lock fmt clean docs
 
 install: $(STAMP)
 
@@ -22,7 +25,7 @@ demo: install
 dev: install
 	$(BIN)/gamebus dev $(ARGS)
 
-test: style types unit integration
+test: style types unit javascript integration
 
 style: install
 	$(BIN)/ruff check .
@@ -35,8 +38,19 @@ types: install
 unit: install
 	$(BIN)/python -m pytest -q tests --ignore=tests/integration
 
-integration: install
+integration: install $(JAVASCRIPT_STAMP)
 	$(BIN)/python -m pytest -q tests/integration
+
+$(JAVASCRIPT_STAMP): $(JAVASCRIPT)/package.json $(JAVASCRIPT)/package-lock.json
+	@bash deploy/scripts/require-tools.sh
+	cd $(JAVASCRIPT) && npm ci --no-progress >/dev/null
+	@touch $@
+
+javascript: $(JAVASCRIPT_STAMP)
+	cd $(JAVASCRIPT) && npm run --silent lint
+	cd $(JAVASCRIPT) && npm run --silent typecheck
+	cd $(JAVASCRIPT) && npm run --silent build
+	cd $(JAVASCRIPT) && npm test --silent
 
 # Half an hour of every fault, again and again, in a new order.
 soak: install
@@ -60,3 +74,4 @@ lock: install
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(JAVASCRIPT)/node_modules $(JAVASCRIPT)/dist

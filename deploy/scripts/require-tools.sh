@@ -1,21 +1,33 @@
 #!/usr/bin/env bash
-# Makes sure that Python >= 3.11 with venv, Java >= 17 and Maven are there: the local stack runs the real Kafka from its
-# published jars. On Debian and Ubuntu as root what is missing is installed; elsewhere the command that installs it is printed.
+# Makes sure that Python >= 3.11 with venv, Java >= 17, Maven, and Node >= 20 with npm are there: the local stack runs the real
+# Kafka from its published jars, and Node runs the JavaScript client. On Debian and Ubuntu as root what is missing is installed;
+# elsewhere the command that installs it is printed.
 set -euo pipefail
 
-missing=()
-PYTHON=${PYTHON:-$(command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3 || true)}
-if [ -z "$PYTHON" ] || ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then missing+=(python3); fi
-if [ -n "$PYTHON" ] && ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
-command -v java >/dev/null || missing+=(default-jre-headless)
-command -v mvn >/dev/null || missing+=(maven)
+find_missing() {
+    missing=()
+    local python=${PYTHON:-$(command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3 || true)}
+    if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then missing+=(python3); fi
+    if [ -n "$python" ] && ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+    command -v java >/dev/null || missing+=(default-jre-headless)
+    command -v mvn >/dev/null || missing+=(maven)
+    if ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then missing+=(nodejs); fi
+    command -v npm >/dev/null || missing+=(npm)
+}
+
+find_missing
 [ ${#missing[@]} -eq 0 ] && exit 0
 
+needed="gamebus needs Python 3.11 or newer, Java 17 or newer, Maven, and Node 20 or newer with npm"
 install="apt-get install -y --no-install-recommends ${missing[*]}"
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}" >&2
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive $install -qq
+    # A distribution may have older ones: Node 20 comes with Debian 13 and Ubuntu 25.04.
+    find_missing
+    [ ${#missing[@]} -eq 0 ] && exit 0
+    echo "$needed; this distribution's ${missing[*]} will not do" >&2
 else
-    echo "gamebus needs ${missing[*]} (Python 3.11 or newer, Java 17 or newer, Maven). On Debian or Ubuntu: sudo $install" >&2
-    exit 1
+    echo "$needed: ${missing[*]} missing or too old. On Debian or Ubuntu: sudo $install" >&2
 fi
+exit 1

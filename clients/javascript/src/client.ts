@@ -10,12 +10,13 @@
  */
 
 import { ENCODINGS, type EncodingName } from "./codec.js";
+import type { ClientEvents } from "./events.js";
 import type { SocketConstructor } from "./link.js";
 import type { Ack, Closed, Joined, Message } from "./messages.js";
 import { currentPage, type Page, watchPage } from "./page.js";
 import { type Death, death, heartbeat, type Kill, kill, position, type Vector } from "./payloads.js";
 import type { RealtimeEvent } from "./protocol.js";
-import { type ClientEvents, Session } from "./session.js";
+import { Session } from "./session.js";
 import type { ClientStatistics } from "./statistics.js";
 import { systemTimers, type Timers } from "./timers.js";
 import { type Token, TokenSource } from "./tokens.js";

@@ -20,10 +20,19 @@ export class Emitter<Events extends object> {
       try {
         (listener as (message: Events[Name]) => void)(message);
       } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
+        report(error);
       }
     }
   }
+}
+
+/** As an uncaught one: browsers have a function for it. */
+function report(error: unknown): void {
+  if (typeof globalThis.reportError === "function") {
+    globalThis.reportError(error);
+    return;
+  }
+  queueMicrotask(() => {
+    throw error;
+  });
 }

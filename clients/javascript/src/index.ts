@@ -18,6 +18,7 @@ export {
   RequestRefused,
   RequestTimedOut,
 } from "./errors.js";
+export type { ClientEvents } from "./events.js";
 export { type InterpolationOptions, Interpolator, type Pose } from "./interpolation.js";
 export type {
   Ack,
@@ -38,6 +39,5 @@ export type {
 export type { Page } from "./page.js";
 export type { Death, Kill, Vector } from "./payloads.js";
 export type { RealtimeEvent } from "./protocol.js";
-export type { ClientEvents } from "./session.js";
 export type { ClientStatistics, DropReason } from "./statistics.js";
 export type { Token } from "./tokens.js";

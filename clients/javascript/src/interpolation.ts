@@ -49,19 +49,20 @@ export class Interpolator {
   }
 
   /** The room was entered (again): its state begins anew at the gateway's time `serverMs`. */
-  joined({ tickHz, positions }: Pick<Joined, "tickHz" | "positions">, serverMs: number): void {
+  joined({ tickHz, positions }: Pick<Joined, "tickHz" | "positions">, serverMs: number | null): void {
     this.#samples.clear();
     if (tickHz > 0) this.#tickMs = 1_000 / tickHz;
-    this.#add(positions, serverMs - this.#delayMs);
+    this.#add(positions, (serverMs ?? 0) - this.#delayMs);
   }
 
   tick({ serverMs, positions }: Pick<Tick, "serverMs" | "positions">): void {
     this.#add(positions, serverMs);
   }
 
-  /** All players that are to be seen at the gateway's time `serverMs`. */
-  sample(serverMs: number): Map<string, Pose> {
+  /** All players that are to be seen at the gateway's time `serverMs`; nobody while that is not known (null). */
+  sample(serverMs: number | null): Map<string, Pose> {
     const poses = new Map<string, Pose>();
+    if (serverMs === null) return poses;
     for (const [player, samples] of this.#samples) {
       const pose = this.#pose(samples, serverMs - this.#delayMs);
       if (pose !== null) poses.set(player, pose);

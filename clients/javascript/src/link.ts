@@ -9,7 +9,8 @@ import type { Frame } from "./codec.js";
 import { ConnectError, HandshakeRefused, ProtocolViolation } from "./errors.js";
 import { Keepalive } from "./keepalive.js";
 import type { Closed, Reconnecting } from "./messages.js";
-import type { ClientProtocol, Lost, Notice } from "./protocol.js";
+import type { Lost, Notice } from "./notices.js";
+import type { ClientProtocol } from "./protocol.js";
 import { Timer } from "./timer.js";
 import type { Timers } from "./timers.js";
 import type { TokenSource } from "./tokens.js";
@@ -137,7 +138,8 @@ export class Link {
           code: lost.code,
           reason: lost.reason,
         });
-        await this.#pause(now + delayMs);
+        // A listener may have closed the client.
+        if (!this.#stopped) await this.#pause(now + delayMs);
         if (!this.#stopped) await Promise.race([this.#parts.mayConnect(), this.#stop]);
       }
       return { kind: "closed", code: 1000, reason: "closed by this client" };
@@ -186,7 +188,7 @@ export class Link {
   /** Write what the protocol has to say, and see to it that its next deadline is kept. */
   flush(): void {
     for (const frame of this.#parts.protocol.framesToSend()) this.write(frame);
-    const wake = this.#parts.protocol.outbox.nextWake(this.#parts.timers.now());
+    const wake = this.#parts.protocol.nextWake();
     if (wake !== null) this.#outboxTimer.notAfter(wake);
   }
 
@@ -296,17 +298,17 @@ export class Link {
 
   /** Close as far as the peer lets us; frames that were written before go out first. */
   async #close(socket: Socket, { code, reason }: End): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
+    // The close frame holds up to 123 bytes of UTF-8.
+    socket.close(code, reason.slice(0, 40));
+    // A path that carries nothing answers no close either.
+    if (code === NO_ANSWER) return;
+    await new Promise<void>((resolve) => {
       const cancel = this.#parts.timers.at(this.#parts.timers.now() + CLOSE_TIMEOUT_MS, resolve);
       socket.onclose = () => {
         cancel();
         resolve();
       };
     });
-    // The close frame holds up to 123 bytes of UTF-8.
-    socket.close(code, reason.slice(0, 40));
-    // A path that carries nothing answers no close either.
-    if (code !== NO_ANSWER) await closed;
   }
 
   // Liveness

@@ -162,11 +162,18 @@ export class Outbox {
     this.#entries.delete(id);
   }
 
-  /** When `expire` or `due` may next have something to do, if nothing else happens. */
-  nextWake(now: number): number | null {
+  /**
+   * When `expire` or `due` may next have something to do, if nothing else happens.
+   *
+   * It may be past: who waits for it took a later look at the clock than who planned it.
+   *
+   * @param ready as of `due`.
+   */
+  nextWake(ready: (room: string) => boolean): number | null {
     let next: number | null = null;
     for (const entry of this.#entries.values()) {
-      const at = !entry.inFlight && now < entry.notBefore ? entry.notBefore : entry.ends;
+      const waits = !entry.inFlight && ready(entry.room);
+      const at = waits ? Math.min(entry.notBefore, entry.ends) : entry.ends;
       if (next === null || at < next) next = at;
     }
     return next;

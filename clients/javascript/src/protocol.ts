@@ -22,12 +22,13 @@ import {
   type Nack,
   type Pong,
   type Received,
-  type TokenAccepted,
   type Welcome,
 } from "./codec.js";
 import { InvalidMessage, ProtocolViolation, type PublishError } from "./errors.js";
-import type { Ack, GameEvent, Joined, Left, Presence, Refusal, Tick } from "./messages.js";
+import type { GameEvent, Joined, Left, Refusal } from "./messages.js";
+import type { Lost, Notice } from "./notices.js";
 import { Outbox } from "./outbox.js";
+import { Room } from "./room.js";
 
 /** One realtime event: room, type, data. */
 export type RealtimeEvent = readonly [room: string, type: string, data: unknown];
@@ -35,57 +36,8 @@ export type RealtimeEvent = readonly [room: string, type: string, data: unknown]
 /** `hello` is sent and `welcome` awaited while connecting. */
 export type State = "disconnected" | "connecting" | "open";
 
-/** A connection that ended. */
-export interface Lost {
-  /** Close code, or null when no connection was opened. */
-  readonly code: number | null;
-  readonly reason: string;
-  /** The client must not come back. */
-  readonly terminal: boolean;
-  /** How long the gateway asked it to stay away. */
-  readonly atLeastMs: number;
-}
-
-/** What `receive` tells the driver. `refused`: a join (or the token) was refused; the room is no longer wanted. */
-export type Notice =
-  | Tick
-  | GameEvent
-  | Presence
-  | Joined
-  | Left
-  | Refusal
-  | Welcome
-  | TokenAccepted
-  | Pong
-  | { readonly kind: "acked"; readonly ack: Ack }
-  | { readonly kind: "unpublished"; readonly error: PublishError }
-  | { readonly kind: "refused"; readonly error: Refusal };
-
-// Cursors of delivered events kept per room, to recognise what a resume brings a second time.
-const SEEN_CURSORS = 512;
-
 // Pings without an answer that are remembered; the gateway refuses more than ten a second.
 const PINGS_KEPT = 64;
-
-/** A room that the program wants to be in. */
-class Room {
-  /** Where to resume; null until the first `joined`. */
-  cursor: string | null = null;
-  /** On the present connection. */
-  joined = false;
-  readonly seen = new Set<string>();
-  /** Cursors that were delivered before the last resume. */
-  replayed: ReadonlySet<string> = new Set();
-
-  delivered(cursor: string): void {
-    this.cursor = cursor;
-    this.seen.add(cursor);
-    if (this.seen.size > SEEN_CURSORS) {
-      const oldest = this.seen.values().next();
-      if (!oldest.done) this.seen.delete(oldest.value);
-    }
-  }
-}
 
 /** State of one client across its connections. */
 export class ClientProtocol {
@@ -178,6 +130,11 @@ export class ClientProtocol {
     const over = this.outbox.expire(now);
     this.#flush(now);
     return over;
+  }
+
+  /** When `wake` is due, if nothing else happens; null while nothing waits. */
+  nextWake(): number | null {
+    return this.outbox.nextWake((room) => this.ready(room));
   }
 
   // Sending

@@ -13,49 +13,21 @@ import {
   RequestRefused,
   RequestTimedOut,
 } from "./errors.js";
+import type { ClientEvents } from "./events.js";
 import { Inbox } from "./inbox.js";
 import { InboxFull, Link, type SocketConstructor } from "./link.js";
-import type {
-  Ack,
-  Closed,
-  GameEvent,
-  Joined,
-  Left,
-  Message,
-  Overflow,
-  Presence,
-  Reconnected,
-  Reconnecting,
-  Refusal,
-  Tick,
-} from "./messages.js";
-import { ClientProtocol, type Notice, type RealtimeEvent } from "./protocol.js";
+import type { Ack, Closed, Message, Reconnecting, Refusal } from "./messages.js";
+import type { Notice } from "./notices.js";
+import { ClientProtocol, type RealtimeEvent } from "./protocol.js";
 import { type ClientStatistics, Counts, type DropReason } from "./statistics.js";
-import { Timer } from "./timer.js";
 import type { Timers } from "./timers.js";
+import { TokenRefresh } from "./token-refresh.js";
 import type { TokenSource } from "./tokens.js";
 import { type RequestKind, Waiters } from "./waiters.js";
 
-export const VERSION = "gamebus-client/0.1.0 (javascript)";
-
-/** Part of a token's life after which the next one is asked for. */
-const REFRESH_AT = 0.8;
 const REFRESH_TIMEOUT_MS = 10_000;
 
-/** What listeners may ask for. `message`: every one that an iteration would yield. */
-export interface ClientEvents {
-  message: Message;
-  tick: Tick;
-  event: GameEvent;
-  presence: Presence;
-  joined: Joined;
-  left: Left;
-  error: Refusal;
-  reconnecting: Reconnecting;
-  reconnected: Reconnected;
-  closed: Closed;
-  overflow: Overflow;
-}
+export const VERSION = "gamebus-client/0.1.0 (javascript)";
 
 /** What a session is made of. */
 export interface SessionParts {
@@ -85,9 +57,7 @@ export class Session {
   readonly #waiters: Waiters;
   readonly #link: Link;
   readonly #counts = new Counts();
-  readonly #refreshTimer: Timer;
-  /** When the token should be refreshed; null: nothing is known or to be done. */
-  #refreshAt: number | null = null;
+  readonly #refresh: TokenRefresh;
   /** Made by the first iteration: who only listens needs no queue. */
   #inbox: Inbox | null = null;
   #running: Promise<void> | null = null;
@@ -105,7 +75,7 @@ export class Session {
       reconnecting: (message) => this.#lost(message),
       mayConnect: async () => this.#inbox?.drained(),
     });
-    this.#refreshTimer = new Timer(parts.timers, () => void this.#keepTokenFresh());
+    this.#refresh = new TokenRefresh(parts.timers, () => this.#keepTokenFresh());
   }
 
   // Life
@@ -158,7 +128,7 @@ export class Session {
 
   #finish(closed: Closed, failure: Error): void {
     this.closed = closed;
-    this.#refreshTimer.cancel();
+    this.#refresh.cancel();
     for (const error of this.protocol.outbox.close(`the client closed: ${closed.reason}`)) {
       this.#waiters.reject("publish", error.id, error);
     }
@@ -251,12 +221,6 @@ export class Session {
   }
 
   async #keepTokenFresh(): Promise<void> {
-    if (this.#refreshAt === null) return;
-    if (this.#parts.timers.now() < this.#refreshAt) {
-      this.#refreshTimer.notAfter(this.#refreshAt);
-      return;
-    }
-    this.#refreshAt = null;
     try {
       await this.refresh(await this.#parts.tokens.get(), REFRESH_TIMEOUT_MS);
     } catch {
@@ -266,12 +230,8 @@ export class Session {
   }
 
   #planRefresh(expiresMs: number): void {
-    const now = this.#parts.timers.now();
-    const serverMs = this.protocol.clock.serverMs(now);
-    if (!this.#parts.tokens.renewable || serverMs === null) return;
-    this.#refreshAt = now + Math.max(1_000, (expiresMs - serverMs) * REFRESH_AT);
-    this.#refreshTimer.cancel();
-    this.#refreshTimer.notAfter(this.#refreshAt);
+    const serverMs = this.protocol.clock.serverMs(this.#parts.timers.now());
+    if (this.#parts.tokens.renewable && serverMs !== null) this.#refresh.plan(expiresMs - serverMs);
   }
 
   // Realtime

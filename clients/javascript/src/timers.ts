@@ -1,6 +1,6 @@
 /** Monotonic time and timers, as one thing that a test can turn by hand. */
 
-/** @internal */
+/** The clock of a client. */
 export interface Timers {
   /** Milliseconds, monotonic. */
   now(): number;

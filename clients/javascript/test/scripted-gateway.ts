@@ -49,6 +49,10 @@ export class Wire {
   pause(): void {
     this.#socket.pause();
   }
+
+  resume(): void {
+    this.#socket.resume();
+  }
 }
 
 // msgpack for JavaScript refuses the key `__proto__`, which is a name for rooms like any other.

@@ -105,7 +105,9 @@ class Codec:
         """
         try:
             message = self.unpack(frame)
-            parse = _PARSERS.get(message[0])
+            if type(message) is not list:
+                raise TypeError("no array")
+            parse = _PARSERS.get(_text(message[0]))
             return None if parse is None else parse(message)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise ProtocolViolation(f"the gateway sent a frame that is not a message: {error!r}") from error

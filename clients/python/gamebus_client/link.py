@@ -135,7 +135,7 @@ class Link:
             return
         for frame in self._protocol.frames_to_send():
             self.write(frame)
-        wake = self._protocol.outbox.next_wake(self._loop.time())
+        wake = self._protocol.next_wake()
         if wake is not None and (self._timer is None or wake < self._timer.when()):
             if self._timer is not None:
                 self._timer.cancel()

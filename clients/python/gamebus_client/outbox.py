@@ -146,11 +146,17 @@ class Outbox:
         """Stop sending an event whose publisher no longer waits."""
         self._entries.pop(event_id, None)
 
-    def next_wake(self, now: float) -> float | None:
-        """When `expire` or `due` may next have something to do, if nothing else happens."""
+    def next_wake(self, ready: Callable[[str], bool]) -> float | None:
+        """When `expire` or `due` may next have something to do, if nothing else happens.
+
+        It may be past: who waits for it took a later look at the clock than who planned it.
+
+        Args:
+            ready: as of `due`.
+        """
         return min(
             (
-                entry.not_before if not entry.in_flight and now < entry.not_before else entry.ends
+                min(entry.not_before, entry.ends) if not entry.in_flight and ready(entry.room) else entry.ends
                 for entry in self._entries.values()
             ),
             default=None,

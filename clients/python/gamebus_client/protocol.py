@@ -172,6 +172,10 @@ class ClientProtocol:
         self._flush(now)
         return over
 
+    def next_wake(self) -> float | None:
+        """When `wake` is due, if nothing else happens; None while nothing waits."""
+        return self.outbox.next_wake(self.ready)
+
     # Sending
 
     @property
@@ -267,7 +271,7 @@ class ClientProtocol:
             ProtocolViolation: the frame is not what the protocol allows here; the connection must be closed.
         """
         message = self._codec.decode(frame)
-        if isinstance(message, Tick):
+        if isinstance(message, Tick) and self.state is State.OPEN:
             return (message,)
         if message is None:
             self.unknown_operations += 1
@@ -282,7 +286,7 @@ class ClientProtocol:
         return self._received(message, now)
 
     def _received(
-        self, message: Event | Presence | Joined | Left | Error | Ack | Nack | TokenAccepted | Pong, now: float
+        self, message: Tick | Event | Presence | Joined | Left | Error | Ack | Nack | TokenAccepted | Pong, now: float
     ) -> Sequence[Notice]:
         match message:
             case Event():

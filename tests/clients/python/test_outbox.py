@@ -12,6 +12,10 @@ from gamebus_client.codec import Nack
 from gamebus_client.outbox import RESEND_WINDOW_S, Outbox
 
 
+def never(room: str) -> bool:
+    return False
+
+
 def always(room: str) -> bool:
     return True
 
@@ -68,7 +72,7 @@ class TestNack:
         outbox = outbox_with("a")
         list(outbox.due(0.0, always))
         assert outbox.nacked(Nack("a", "unavailable", "later", 500), 1.0) is None
-        assert outbox.next_wake(1.0) == 1.5
+        assert outbox.next_wake(always) == 1.5
         assert list(outbox.due(1.4, always)) == []
         assert list(outbox.due(1.5, always)) == ["a"]
 
@@ -134,18 +138,28 @@ class TestDeadline:
         outbox = outbox_with("a", deadline=float("inf"))
         list(outbox.due(100.0, always))
         outbox.disconnected()
-        assert outbox.next_wake(100.0) == 100.0 + RESEND_WINDOW_S
+        assert outbox.next_wake(never) == 100.0 + RESEND_WINDOW_S
         assert list(outbox.due(100.0 + RESEND_WINDOW_S, always)) == []
         [error] = outbox.expire(100.0 + RESEND_WINDOW_S)
         assert type(error) is OutcomeUnknown
 
     @given(wait=st.floats(0, 100), deadline=st.floats(0.1, 100))
     def test_next_wake_is_never_in_the_past_for_live_events(self, wait: float, deadline: float) -> None:
-        """A timer armed with it cannot spin: after expire, every wake lies ahead."""
-        outbox = outbox_with("a", deadline=deadline)
-        outbox.expire(wait)
-        wake = outbox.next_wake(wait)
-        assert wake is None or wake > wait
+        """A timer armed with it cannot spin: after what it wakes, every wake lies ahead, whether events can be sent or not."""
+        for ready in (always, never):
+            outbox = outbox_with("a", deadline=deadline)
+            outbox.expire(wait)
+            list(outbox.due(wait, ready))
+            wake = outbox.next_wake(ready)
+            assert wake is None or wake > wait
+
+    @pytest.mark.parametrize("retry_ms", [0, 500])
+    def test_an_attempt_that_became_due_meanwhile_is_not_missed(self, retry_ms: int) -> None:
+        """The clock goes on between the nack and the look at the timer: the attempt is due then, not at the deadline."""
+        outbox = outbox_with("a", deadline=30.0)
+        list(outbox.due(0.0, always))
+        outbox.nacked(Nack("a", "rate_limited", "slow down", retry_ms), 1.0)
+        assert outbox.next_wake(always) == 1.0 + retry_ms / 1000
 
 
 class OutboxMachine(RuleBasedStateMachine):
