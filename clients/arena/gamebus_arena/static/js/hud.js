@@ -44,6 +44,7 @@ export class Hud {
     element.hidden = round === 0;
     element.querySelector("b").textContent = `Round ${round}`;
     element.querySelector("span").textContent = `first to ${kills}`;
+    find("round-again").textContent = `Round ${round}, first to ${kills}`;
   }
 
   health(health, dashReady) {

@@ -2,7 +2,7 @@
 
 import { colourOf, DANGER, faded, HEAL, OWN } from "./colours.js";
 import { BODY } from "./ground.js";
-import { drawFloor, drawWalls } from "./scenery.js";
+import { drawWalls, Floor } from "./scenery.js";
 import { shown } from "./world.js";
 
 /** Square metres in view, whatever the screen: nobody sees more than others on a larger one. */
@@ -20,6 +20,7 @@ export class Scene {
   #size = [0, 0];
   /** What words cover at the top and thumbs at the bottom of the screen: oneself is never drawn there. */
   #covered = { top: 0, bottom: 0 };
+  #floor = new Floor();
   #calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   constructor(canvas) {
@@ -71,7 +72,7 @@ export class Scene {
       (left + sway()) * ratio,
       (top + sway()) * ratio,
     );
-    drawFloor(context, view.ground);
+    this.#floor.draw(context, view.ground, this.#scale * ratio);
     for (const medkit of view.medkits) this.#medkit(medkit, view.now);
     this.#rings(view.effects.rings);
     drawWalls(context, view.ground, this.#camera);
@@ -211,10 +212,10 @@ export class Scene {
     context.lineCap = "round";
     for (const { x, z, heading, flown, colour } of shots) {
       const [dx, dz] = [Math.cos(heading), Math.sin(heading)];
-      const tail = Math.max(0.9, flown - 1.9);
+      const tail = Math.max(0.9, flown - 1.6);
       for (const [width, ink] of [
-        [0.5, faded(colour, 0.28)],
-        [0.2, "#ffffff"],
+        [0.42, faded(colour, 0.34)],
+        [0.15, "#ffffff"],
       ]) {
         context.strokeStyle = ink;
         context.lineWidth = width;

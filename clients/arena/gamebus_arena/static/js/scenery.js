@@ -1,9 +1,34 @@
-/** Floor and walls: what does not move. Drawn in metres. */
+/** Floor and walls: what does not move. Metres. */
 
 const TILE = 2;
 const HEIGHT = 0.09;
+/** What the edge of the floor needs around it, in metres. */
+const MARGIN = 0.5;
 
-export function drawFloor(context, { half: [halfX, halfZ] }) {
+const MOST_PIXELS_PER_METRE = 48;
+
+/** The floor, drawn once for each size of the screen: it is most of the picture and never changes. */
+export class Floor {
+  #picture = document.createElement("canvas");
+  #key = "";
+
+  draw(context, ground, pixelsPerMetre) {
+    const { half } = ground;
+    const fine = Math.min(MOST_PIXELS_PER_METRE, pixelsPerMetre);
+    const [width, depth] = [2 * half[0] + 2 * MARGIN, 2 * half[1] + 2 * MARGIN];
+    if (this.#key !== `${half} ${fine}`) {
+      this.#key = `${half} ${fine}`;
+      this.#picture.width = Math.ceil(width * fine);
+      this.#picture.height = Math.ceil(depth * fine);
+      const pen = this.#picture.getContext("2d");
+      pen.setTransform(fine, 0, 0, fine, (width / 2) * fine, (depth / 2) * fine);
+      drawFloor(pen, ground);
+    }
+    context.drawImage(this.#picture, -width / 2, -depth / 2, width, depth);
+  }
+}
+
+function drawFloor(context, { half: [halfX, halfZ] }) {
   const light = context.createRadialGradient(0, 0, 2, 0, 0, halfX * 1.1);
   light.addColorStop(0, "#1b2c56");
   light.addColorStop(0.55, "#131f40");
