@@ -36,6 +36,7 @@ from typing import Any, Final
 
 from gamebus import events
 from gamebus.errors import CatalogError
+from gamebus.room_types import RoomType, parse_room_types
 
 BUILT_IN: Final = "built-in"
 DEFAULT_TOPIC_PREFIX: Final = "gamebus."
@@ -127,14 +128,37 @@ class Catalog:
     dead_letter_topic: str
     """Where poison records of at-least-once topics go."""
 
+    log_topic: str
+    """Where the generations of the catalog stand (:mod:`gamebus.generations`)."""
+
+    rooms: tuple[RoomType, ...] = ()
+    """Types of rooms that differ from the default."""
+
+    generation: int = 0
+    """Number of the last generation in it; 0: the file alone."""
+
+    also: Mapping[str, EventType] = field(default_factory=lambda: MappingProxyType({}))
+    """Types that migrate, as they are in their other topic: it is read like any other, and nothing is published there."""
+
     def event_topics(self, delivery: DeliveryClass) -> tuple[Topic, ...]:
         """Topics that carry events of one class, sorted by name."""
-        used = {event_type.topic for event_type in self.types.values() if event_type.delivery is delivery}
+        used = {event_type.topic for event_type in self._entries() if event_type.delivery is delivery}
         return tuple(self.topics[name] for name in sorted(used))
 
     def types_of(self, topic: str) -> tuple[EventType, ...]:
         """Event types that travel in `topic`."""
-        return tuple(event_type for event_type in self.types.values() if event_type.topic == topic)
+        return tuple(event_type for event_type in self._entries() if event_type.topic == topic)
+
+    def entry(self, name: str, topic: str) -> EventType | None:
+        """The type `name` as it travels in `topic`; None when it does not."""
+        for entries in (self.types, self.also):
+            event_type = entries.get(name)
+            if event_type is not None and event_type.topic == topic:
+                return event_type
+        return None
+
+    def _entries(self) -> tuple[EventType, ...]:
+        return (*self.types.values(), *self.also.values())
 
 
 _MINUTE_MS: Final = 60_000
@@ -175,6 +199,7 @@ _BUILT_IN_TYPES: Final[dict[str, dict[str, Any]]] = {
     "chat": {"delivery": "at-least-once", "topic": "chat", "roles": _PLAYING, "per_second": 10, "max_bytes": 4096},
 }
 
+_LOG: Final = "catalog"
 _BUILT_IN_TOPICS: Final[dict[str, dict[str, Any]]] = {
     "position": {"partitions": 12, "replicas": 2, "min_insync_replicas": 1, "retention_ms": 10 * _MINUTE_MS},
     "heartbeat": {"partitions": 6, "replicas": 2, "min_insync_replicas": 1, "retention_ms": 10 * _MINUTE_MS},
@@ -182,7 +207,12 @@ _BUILT_IN_TOPICS: Final[dict[str, dict[str, Any]]] = {
     "chat": {"partitions": 12, "replicas": 3, "min_insync_replicas": 2, "retention_ms": 7 * _DAY_MS},
     "reports": {"partitions": 3, "replicas": 3, "min_insync_replicas": 2, "retention_ms": _DAY_MS},
     "dlq": {"partitions": 3, "replicas": 3, "min_insync_replicas": 2, "retention_ms": 30 * _DAY_MS},
+    # One partition, for ever: the order of the generations is what counts, and an old one says where a type was.
+    _LOG: {"partitions": 1, "replicas": 3, "min_insync_replicas": 2, "retention_ms": -1},
 }
+_OWN_TOPICS: Final = ("reports", "dlq", _LOG)
+BUILT_IN_TYPES: Final = frozenset(_BUILT_IN_TYPES)
+"""Types that gamebus itself knows the meaning of; their class is fixed."""
 
 _TYPE_KEYS: Final = ("delivery", "topic", "key", "roles", "per_second", "max_bytes", "rationale", "profile")
 _TOPIC_RANGES: Final[Mapping[str, tuple[int, int]]] = {
@@ -211,7 +241,7 @@ def parse_catalog(text: str = "", *, file: str = BUILT_IN, topic_prefix: str = D
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CatalogError(f"is not valid TOML: {error}", file=file) from error
-    _refuse_unknown(document, ("types", "topics"), file=file)
+    _refuse_unknown(document, ("types", "topics", "rooms"), file=file)
     own_types = _table(document.get("types", {}), "types", file=file)
     own_topics = _table(document.get("topics", {}), "topics", file=file)
 
@@ -234,6 +264,8 @@ def parse_catalog(text: str = "", *, file: str = BUILT_IN, topic_prefix: str = D
         topics=MappingProxyType(topics),
         reports_topic=topic_prefix + "reports",
         dead_letter_topic=topic_prefix + "dlq",
+        log_topic=topic_prefix + _LOG,
+        rooms=parse_room_types(_table(document.get("rooms", {}), "rooms", file=file), file=file),
     )
 
 
@@ -357,7 +389,7 @@ def _topics(
     file: str,
 ) -> dict[str, Topic]:
     used = {event_type.topic: event_type.delivery for event_type in types.values()}
-    own_use = dict.fromkeys((topic_prefix + "reports", topic_prefix + "dlq"), DeliveryClass.AT_LEAST_ONCE)
+    own_use = dict.fromkeys((topic_prefix + name for name in _OWN_TOPICS), DeliveryClass.AT_LEAST_ONCE)
     for name in own_use:
         if name in used:
             raise CatalogError("the topic is gamebus's own; events cannot travel in it", file=file, topic=name)
@@ -369,18 +401,31 @@ def _topics(
     topics = {}
     for name, delivery in (used | own_use).items():
         own = _table(own_topics.get(name, {}), f"topics.{name}", file=file)
+        fixed = ("partitions", "retention_ms") if name == topic_prefix + _LOG else ()
+        _check_numbers(name, own, fixed=fixed, file=file)
         numbers = dict(reserved.get(name, _DEFAULT_TOPIC[delivery])) | own
         topics[name] = _topic(name, delivery, numbers, profiles.get(name, Profile.REALTIME), file=file)
     return topics
 
 
-def _topic(name: str, delivery: DeliveryClass, numbers: Mapping[str, Any], profile: Profile, *, file: str) -> Topic:
-    for key, value in numbers.items():
+def default_topic(name: str, delivery: DeliveryClass, *, partitions: int) -> Topic:
+    """A topic with the numbers of its class, for events of a studio's own types."""
+    numbers: dict[str, Any] = _DEFAULT_TOPIC[delivery] | {"partitions": partitions}
+    return Topic(name=name, delivery=delivery, **numbers)
+
+
+def _check_numbers(name: str, own: Mapping[str, Any], *, fixed: tuple[str, ...], file: str) -> None:
+    for key, value in own.items():
         if key not in _TOPIC_RANGES:
             raise CatalogError(f"unknown key {key!r}; known are {', '.join(_TOPIC_RANGES)}", file=file, topic=name)
         low, high = _TOPIC_RANGES[key]
         if type(value) is not int or not low <= value <= high:
             raise CatalogError(f"{key} is an integer of {low}..{high}, not {value!r}", file=file, topic=name)
+        if key in fixed:
+            raise CatalogError(f"{key} of the log of generations is fixed", file=file, topic=name)
+
+
+def _topic(name: str, delivery: DeliveryClass, numbers: Mapping[str, Any], profile: Profile, *, file: str) -> Topic:
     topic = Topic(name=name, delivery=delivery, profile=profile, **numbers)
     if topic.min_insync_replicas > topic.replicas:
         raise CatalogError("min_insync_replicas is at most replicas, or no write succeeds", file=file, topic=name)
@@ -394,8 +439,11 @@ def _topic(name: str, delivery: DeliveryClass, numbers: Mapping[str, Any], profi
 
 
 def with_partitions(catalog: Catalog, partitions: int) -> Catalog:
-    """The same catalog with `partitions` partitions in every topic (small clusters, tests)."""
-    topics = {name: replace(topic, partitions=partitions) for name, topic in catalog.topics.items()}
+    """The same catalog with `partitions` partitions in every topic but the log (small clusters, tests)."""
+    topics = {
+        name: topic if name == catalog.log_topic else replace(topic, partitions=partitions)
+        for name, topic in catalog.topics.items()
+    }
     return replace(catalog, topics=MappingProxyType(topics))
 
 

@@ -15,6 +15,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar, cast
+
 
 class GamebusError(Exception):
     """Root of all errors that gamebus raises on purpose."""
@@ -95,3 +97,14 @@ class OutcomeUnknown(DeliveryError):
 
 class StateError(GamebusError):
     """Redis refused or could not answer."""
+
+
+_Error = TypeVar("_Error", bound=GamebusError)
+
+
+def first_error(group: BaseExceptionGroup[_Error]) -> _Error:
+    """What a task group was ended by, as the one error that it is for a caller."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return cast("_Error", error)

@@ -70,6 +70,7 @@ class TestBuiltIn:
             ("gamebus.chat", 12, 3, 2, 7 * DAY_MS),
             ("gamebus.reports", 3, 3, 2, DAY_MS),
             ("gamebus.dlq", 3, 3, 2, 30 * DAY_MS),
+            ("gamebus.catalog", 1, 3, 2, -1),
         ],
     )
     def test_topics(self, name: str, partitions: int, replicas: int, min_insync: int, retention_ms: int) -> None:
@@ -87,7 +88,8 @@ class TestBuiltIn:
         """Several games can share a cluster."""
         catalog = parse_catalog(topic_prefix="eu.")
 
-        assert set(catalog.topics) == {"eu.position", "eu.heartbeat", "eu.combat", "eu.chat", "eu.reports", "eu.dlq"}
+        own = {"eu.reports", "eu.dlq", "eu.catalog"}
+        assert set(catalog.topics) == {"eu.position", "eu.heartbeat", "eu.combat", "eu.chat"} | own
         assert (catalog.reports_topic, catalog.dead_letter_topic) == ("eu.reports", "eu.dlq")
 
 
@@ -227,7 +229,15 @@ class TestMixedClasses:
         assert error.event_type == name
         assert f"cannot become {delivery}" in error.rule
 
-    @pytest.mark.parametrize("topic", ["gamebus.reports", "gamebus.dlq"])
+    @pytest.mark.parametrize("key", ["partitions", "retention_ms"])
+    def test_the_log_of_generations_is_as_it_is(self, key: str) -> None:
+        """One partition, because its order counts; kept for ever, because an old generation says where a type was."""
+        assert (
+            "is fixed"
+            in refused(table('topics."gamebus.catalog"', {key: "60000" if key == "retention_ms" else "2"})).rule
+        )
+
+    @pytest.mark.parametrize("topic", ["gamebus.reports", "gamebus.dlq", "gamebus.catalog"])
     def test_topics_of_gamebus_itself(self, topic: str) -> None:
         """Events do not travel among reports and dead letters."""
         assert refused(table("types.loot", LOOT | {"topic": f'"{topic}"'})).topic == topic
@@ -396,10 +406,12 @@ class TestPromises:
 
 class TestWithPartitions:
     def test_sets_every_topic(self) -> None:
-        """The same catalog with other partition counts (small clusters, tests)."""
+        """The same catalog with other partition counts (small clusters, tests); the log of generations has one, always."""
         catalog = with_partitions(parse_catalog(), 2)
 
-        assert {topic.partitions for topic in catalog.topics.values()} == {2}
+        counts = {name: topic.partitions for name, topic in catalog.topics.items()}
+        assert counts.pop(catalog.log_topic) == 1
+        assert set(counts.values()) == {2}
         assert catalog.types == parse_catalog().types
 
 

@@ -103,7 +103,7 @@ def table(verdict: Verdict) -> Table:
     grid.add_row(
         "", f"{dropped} dropped{reasons}, {realtime['lost_on_wire']} lost on the wire, {realtime['duplicates']} doubled"
     )
-    commit = f"{realtime['dropped_on_failed_commit']} on failed commits, {realtime['lost_in_crash']} in crashes"
+    commit = f"{realtime['dropped_on_failed_commit']} on failed commits, {realtime['lost_in_crash']} after the commit"
     grid.add_row("", f"{commit}, {realtime['skipped']} skipped, {realtime['unknown']} unknown")
     for name, words in (
         ("position", "position to another player"),

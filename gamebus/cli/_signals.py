@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 @contextlib.contextmanager
-def stopping(stop: Callable[[], None]) -> Iterator[None]:
+def stopping(stop: Callable[[], object]) -> Iterator[None]:
     """Call `stop` at the first SIGTERM or SIGINT; the second one ends the process, whatever it is doing."""
     loop = asyncio.get_running_loop()
     seen = 0

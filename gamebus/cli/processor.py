@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from gamebus.catalog import Catalog
 from gamebus.cli import _loop, _signals
+from gamebus.delivery.generation_log import current_catalog
 from gamebus.processors.runner import Kind, Runner
 from gamebus.settings import Settings, load_catalog, load_settings
 from gamebus.telemetry.logs import configure_logging
@@ -32,7 +34,12 @@ def main(
 
 
 async def _run(settings: Settings, catalog: Catalog, *, kind: Kind, ops_host: str, ops_port: int) -> None:
-    runner = Runner(settings, catalog, kind=kind, ops_host=ops_host, ops_port=ops_port)
+    reading = asyncio.ensure_future(current_catalog(settings.kafka.bootstrap_servers, catalog))
+    with _signals.stopping(reading.cancel):
+        await asyncio.wait((reading,))
+    if reading.cancelled():
+        return
+    runner = Runner(settings, catalog, reading.result(), kind=kind, ops_host=ops_host, ops_port=ops_port)
 
     def ready(ops: str) -> None:
         print(json.dumps({"processor": kind, "ops": ops}), flush=True)

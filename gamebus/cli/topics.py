@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from gamebus.catalog import Catalog
 from gamebus.cli import _settings
 from gamebus.delivery import topics
-from gamebus.settings import load_catalog
+from gamebus.delivery.generation_log import current_catalog
+from gamebus.settings import Settings, load_catalog
 
 app = typer.Typer(help="Create, list and check the Kafka topics of the catalog.", no_args_is_help=True)
 
@@ -22,7 +24,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def create(as_json: _Json = False) -> None:
     """Create the topics that are missing; topics that exist are never changed."""
     settings = _settings.load()
-    catalog = load_catalog(settings)
+    catalog = _catalog(settings)
     states = asyncio.run(topics.create_topics(settings.kafka.bootstrap_servers, catalog))
     if as_json:
         typer.echo(json.dumps([asdict(state) for state in states], indent=2))
@@ -40,7 +42,7 @@ def create(as_json: _Json = False) -> None:
 def list_(as_json: _Json = False) -> None:
     """List the topics of the catalog with their delivery class and event types."""
     settings = _settings.load()
-    catalog = load_catalog(settings)
+    catalog = _catalog(settings)
     existing = asyncio.run(topics.list_topics(settings.kafka.bootstrap_servers, catalog))
     rows = [
         {
@@ -67,7 +69,7 @@ def list_(as_json: _Json = False) -> None:
 def check(as_json: _Json = False) -> None:
     """Compare the brokers' topics with the contract of the delivery classes; exit 1 on any difference."""
     settings = _settings.load()
-    differences = asyncio.run(topics.check_topics(settings.kafka.bootstrap_servers, load_catalog(settings)))
+    differences = asyncio.run(topics.check_topics(settings.kafka.bootstrap_servers, _catalog(settings)))
     if as_json:
         typer.echo(json.dumps([asdict(difference) for difference in differences], indent=2))
     elif not differences:
@@ -79,3 +81,8 @@ def check(as_json: _Json = False) -> None:
         )
     if differences:
         raise typer.Exit(1)
+
+
+def _catalog(settings: Settings) -> Catalog:
+    """The catalog of the file at its last generation; the file alone where no log exists yet."""
+    return asyncio.run(current_catalog(settings.kafka.bootstrap_servers, load_catalog(settings), command=True))

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gamebus.settings import load_catalog, load_settings
+from gamebus.settings import load_settings
 from gamebus.telemetry.logs import configure_logging
 from gamebus.verify.checker import count
 from gamebus.verify.faults import FAULTS
@@ -45,7 +45,7 @@ def main(
     if where.exists() and any(where.iterdir()):
         raise typer.BadParameter(f"{where} is not empty: a history is never mixed with another", param_hint="--folder")
     console = Console()
-    run = Run(where, load_catalog(settings), minutes, names, chosen, lambda text: console.print(text, highlight=False))
+    run = Run(where, minutes, names, chosen, lambda text: console.print(text, highlight=False))
     verdict = asyncio.run(run.run())
     if json_file is not None:
         json_file.write_text(json.dumps(verdict.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -107,6 +107,8 @@ class DurableConsumer:
         self.ready = asyncio.Event()
         """Set when the first assignment has its positions, so records are read from now on."""
         self._stopping = asyncio.Event()
+        # Set: this life of the consumer ends in order.
+        self._leaving = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         self._assignment: Assignment | None = None
         self._counters = Counters()
@@ -122,6 +124,7 @@ class DurableConsumer:
         failures = 0
         while not self._stopping.is_set():
             records_before = self._counters.records
+            self._leaving.clear()
             try:
                 await require_readable(self._bootstrap_servers, self._topics)
                 await self._consume()
@@ -133,11 +136,21 @@ class DurableConsumer:
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_S[min(failures, len(_RETRY_S) - 1)]):
-                    await self._stopping.wait()
+                    await self._leaving.wait()
 
     def stop(self) -> None:
         """Ask :meth:`run` to finish what was read, commit it and return."""
         self._stopping.set()
+        self._leaving.set()
+
+    def follow(self, topics: Iterable[str]) -> None:
+        """Consume these topics from now on: finish and commit what was read, and join the group again with them.
+
+        A topic that is new begins at its beginning. The handler must know its types before this is called.
+        """
+        if set(topics) != set(self._topics):
+            self._topics = tuple(topics)
+            self._leaving.set()
 
     def statistics(self) -> DurableConsumerStatistics:
         """Counters of this consumer."""
@@ -176,7 +189,7 @@ class DurableConsumer:
                 background.append(tasks.create_task(assignment.position()))
                 background.append(tasks.create_task(assignment.commit_progress()))
                 reading = tasks.create_task(self._read(consumer, assignment, runnable))
-                await self._stopping.wait()
+                await self._leaving.wait()
                 reading.cancel()
                 await assignment.finish_and_commit()
                 for task in background:

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,6 +108,8 @@ class DurablePublisher:
         self._delivery_timeout_s = settings.delivery_timeout_ms / 1000
         self._outbox = Outbox(limit_bytes=settings.outbox_bytes, limit_records=settings.outbox_records)
         self._partitions: dict[str, list[_PartitionState]] = {}
+        # Topics that take nothing more; what they took is sent.
+        self._closed: dict[str, list[_PartitionState]] = {}
         self._partitioner = Partitioner({})
         self._producer: IdempotentProducer | None = None
         self._producers_built = 0
@@ -115,6 +118,7 @@ class DurablePublisher:
         self._replaced = asyncio.Event()
         self._accepting = False
         self._running: asyncio.Task[None] | None = None
+        self._pumps: asyncio.TaskGroup | None = None
         self._loop = asyncio.get_running_loop()
         self._accepted = self._acked_count = self._failed = self._unknown = self._overloaded = self._batches = 0
 
@@ -134,10 +138,7 @@ class DurablePublisher:
                 "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS"
             ) from None
         self._partitioner = Partitioner(counts)
-        self._partitions = {
-            topic: [_PartitionState(self._outbox.open_lane(topic, index)) for index in range(count)]
-            for topic, count in counts.items()
-        }
+        self._partitions = {topic: self._open(topic, count) for topic, count in counts.items()}
         self._accepting = True
         self._running = asyncio.create_task(self._run(), name="durable-publisher")
 
@@ -152,6 +153,48 @@ class DurablePublisher:
             if not self._running.cancelled():
                 self._running.result()
 
+    async def prepare(self, topics: Mapping[str, int]) -> None:
+        """Take records for these topics as well from now on.
+
+        Args:
+            topics: number of partitions by topic, as the brokers have them.
+        """
+        new = {topic: count for topic, count in topics.items() if topic not in self._topics}
+        if not new or self._producer is None:
+            return
+        self._topics = (*self._topics, *new)
+        self._partitioner.follow({**self._counts(), **new})
+        for topic, count in new.items():
+            self._partitions[topic] = self._open(topic, count)
+            if self._pumps is not None:
+                for partition in self._partitions[topic]:
+                    self._pumps.create_task(self._pump(partition))
+        # So that the first record need not wait for it.
+        with suppress(KafkaError):
+            await self._producer.refresh_metadata(self._topics)
+
+    async def follow(self, topics: Collection[str], *, known: Collection[str]) -> None:
+        """Take records for these topics only, from the call on; what others took is sent.
+
+        Args:
+            known: topics that exist; the brokers are not asked any more for one that does not when this returns.
+        """
+        for topic in [topic for topic in self._partitions if topic not in topics]:
+            self._closed[topic] = self._partitions.pop(topic)
+        for topic in [topic for topic in self._closed if topic in topics]:
+            self._partitions[topic] = self._closed.pop(topic)
+        forgotten = {topic for topic in self._closed if topic not in known}.intersection(self._topics)
+        if not forgotten or self._producer is None:
+            return
+        self._topics = tuple(topic for topic in self._topics if topic not in forgotten)
+        with suppress(KafkaError):
+            await self._producer.refresh_metadata(self._topics)
+
+    def decided(self, topic: str) -> bool:
+        """Whether every record that was accepted for a topic has its outcome."""
+        states = self._partitions.get(topic) or self._closed.get(topic) or ()
+        return not any(state.lane.queue or state.lane.in_flight for state in states)
+
     def publish(self, topic: str, key: bytes, value: bytes, headers: Headers = ()) -> asyncio.Future[Written]:
         """Accept a record; never blocks.
 
@@ -160,7 +203,7 @@ class DurablePublisher:
         Returns:
             A future of :class:`Written`. Cancelling it does not unsend the record.
         Raises:
-            PublishFailed: `overloaded`, `too_large`, or `unavailable` when the publisher is not running.
+            PublishFailed: `overloaded`, `too_large`, or `unavailable` when the publisher is not running or the topic was closed.
             TopicError: this publisher was not made for the topic.
         """
         if not self._accepting:
@@ -172,6 +215,10 @@ class DurablePublisher:
             message = f"the record has {size_bytes} bytes, allowed are {MAX_RECORD_BYTES}"
             raise PublishFailed("too_large", message, retry_ms=None)
         if topic not in self._partitions:
+            if topic in self._closed:
+                raise PublishFailed(
+                    "unavailable", f"topic {topic} takes no more events", retry_ms=_UNAVAILABLE_RETRY_MS
+                )
             raise TopicError(f"topic {topic} is not one of this publisher: {', '.join(self._topics)}")
         if not self._outbox.fits(size_bytes):
             self._overloaded += 1
@@ -221,9 +268,16 @@ class DurablePublisher:
             queued_bytes=self._outbox.bytes,
         )
 
+    def _open(self, topic: str, count: int) -> list[_PartitionState]:
+        return [_PartitionState(self._outbox.open_lane(topic, index)) for index in range(count)]
+
+    def _counts(self) -> dict[str, int]:
+        return {topic: len(states) for topic, states in (*self._partitions.items(), *self._closed.items())}
+
     async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._pumps = tasks
                 for partitions in self._partitions.values():
                     for partition in partitions:
                         tasks.create_task(self._pump(partition))
@@ -231,6 +285,7 @@ class DurablePublisher:
                 tasks.create_task(self._supervise(tasks))
         finally:
             self._accepting = False
+            self._pumps = None
             if self._producer is not None:
                 await self._producer.abort()
             self._expire(float("inf"))
@@ -273,7 +328,7 @@ class DurablePublisher:
             elif producer.has_leader(lane.topic, lane.partition):
                 return producer
             else:
-                await producer.refresh_metadata()
+                await producer.refresh_metadata(self._topics)
                 await asyncio.sleep(_RETRY_S[0])
 
     def _acked(self, partition: _PartitionState, written: RecordMetadata) -> None:
@@ -370,7 +425,7 @@ class DurablePublisher:
             await asyncio.sleep(_SWEEP_S)
             now = self._loop.time()
             self._expire(now)
-            for partitions in self._partitions.values():
+            for partitions in (*self._partitions.values(), *self._closed.values()):
                 for partition in partitions:
                     if partition.sent_at is not None and now - partition.sent_at > _STUCK_S:
                         partition.sent_at = now

@@ -81,9 +81,11 @@ class IdempotentProducer:
         leader = self._producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
         return leader is not None and leader != -1
 
-    async def refresh_metadata(self) -> None:
-        """Ask the brokers who leads which partition."""
-        await self._producer.client.force_metadata_update()
+    async def refresh_metadata(self, topics: Iterable[str]) -> None:
+        """Ask the brokers who leads which partition of `topics`, and of no others."""
+        client = self._producer.client
+        await client.set_topics(topics)
+        await client.force_metadata_update()
 
     async def send(self, topic: str, partition: int, entries: Sequence[Entry]) -> RecordMetadata:
         """Send one batch and wait until all in-sync replicas have it; the offset is that of its first record.

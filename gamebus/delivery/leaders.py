@@ -46,6 +46,10 @@ class Leaders:
         self._client_id = client_id
         self._known: list[tuple[str, int]] = []
 
+    def follow(self, topics: Iterable[str]) -> None:
+        """Ask for these topics from now on."""
+        self._topics = list(topics)
+
     async def fetch(self, connections: Sequence[RealtimeConnection] = ()) -> ClusterView | None:
         """Ask one broker after the other until one answers; None when none does.
 

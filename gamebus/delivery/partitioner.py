@@ -29,6 +29,10 @@ class Partitioner:
         # aiokafka's murmur2 is pure Python: about ten times the cost of the rest of a publish.
         self._hashes: dict[str, int] = {}
 
+    def follow(self, partitions: Mapping[str, int]) -> None:
+        """Know these topics from now on, and no others."""
+        self._partitions = dict(partitions)
+
     def partition(self, topic: str, key: str) -> int:
         """Partition of `topic` that carries `key`.
 

@@ -300,8 +300,11 @@ class RealtimeConnection:
         if not transport.is_closing():
             with suppress(OSError):
                 transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-        # First the transport: the connection's own close would wait for the write buffer to drain.
-        transport.abort()
+        # First the transport: the connection's own close would wait for the write buffer to drain. When that close came first, the broker
+        # may have taken everything since, and asyncio's transport, which has ended, raises AttributeError (its `_force_close` looks at
+        # `_conn_lost`, which a close with bytes left to write does not set; seen with CPython 3.11).
+        with suppress(AttributeError):
+            transport.abort()
         connection.close()
 
     def _report_failure(self, failures: int, error: Exception) -> None:

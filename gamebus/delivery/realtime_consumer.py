@@ -115,7 +115,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._group_id = group_id
-        self._topics = [topic.name for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)]
+        self._topics = _topics(catalog)
         self._settings = settings
         self._handler = handler
         self._max_age_ms = max_age_ms
@@ -142,6 +142,8 @@ class RealtimeConsumer(ConsumerRebalanceListener):
         self._batch_lock = asyncio.Lock()
         self._committer = RealtimeCommitter()
         self._stopping = asyncio.Event()
+        # Set: this life of the consumer ends in order.
+        self._leaving = asyncio.Event()
         self._counters = RealtimeCounters()
         self._rebalances = self._restarts = 0
         self._settled_at = self._error_logged_at = 0.0
@@ -162,14 +164,23 @@ class RealtimeConsumer(ConsumerRebalanceListener):
     def stop(self) -> None:
         """Ask :meth:`run` to return, after the batch at hand was processed and said to be."""
         self._stopping.set()
+        self._leaving.set()
+
+    def follow(self, catalog: Catalog) -> None:
+        """Consume the topics of another generation of the catalog: settle what was read, and join the group again with them."""
+        topics = _topics(catalog)
+        if topics != self._topics:
+            self._topics = topics
+            self._leaving.set()
 
     async def _keep_consuming(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
+            self._leaving.clear()
             consumer = self._consumer = self._new_consumer()
             try:
-                await self._until_stopped(self._consume(consumer))
+                await self._until_left(self._consume(consumer))
                 await self._hand_over(consumer)
             except UnknownTopicOrPartitionError as error:
                 raise TopicError(
@@ -181,7 +192,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
                 self._restarts += 1
                 log.warning("consumer.interrupted", group=self._group_id, error=str(error), restarts=self._restarts)
                 failures = 0 if time.monotonic() - began > 10 else failures + 1
-                await self._until_stopped(asyncio.sleep(backoff_s(failures)))
+                await self._until_left(asyncio.sleep(backoff_s(failures)))
             finally:
                 self._assignment = self._consumer = None
                 self._assigned.clear()
@@ -203,16 +214,16 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             rebalance_timeout_ms=self._settings.rebalance_timeout_ms,
         )
 
-    async def _until_stopped(self, work: Awaitable[None]) -> None:
-        """Await `work`; after `stop` give it a moment to end by itself, then cancel it (aiokafka may wait for ever)."""
+    async def _until_left(self, work: Awaitable[None]) -> None:
+        """Await `work`; when this life ends give it a moment to end by itself, then cancel it (aiokafka may wait for ever)."""
         task = asyncio.ensure_future(work)
-        stopped = asyncio.create_task(self._stopping.wait())
+        left = asyncio.create_task(self._leaving.wait())
         try:
-            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, left), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 await asyncio.wait((task,), timeout=_STOP_TIMEOUT_S)
         finally:
-            stopped.cancel()
+            left.cancel()
             if not task.done():
                 task.cancel()
             await asyncio.wait((task,))
@@ -223,7 +234,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
         await require_readable(self._bootstrap_servers, [*self._topics, self._reports_topic])
         consumer.subscribe(self._topics, listener=self)
         await consumer.start()
-        while not self._stopping.is_set():
+        while not self._leaving.is_set():
             fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.max_poll_records)
             raise_if_fetcher_died(consumer)
             rebalances = self._rebalances
@@ -378,6 +389,10 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             rebalances=self._rebalances,
             restarts=self._restarts,
         )
+
+
+def _topics(catalog: Catalog) -> list[str]:
+    return [topic.name for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)]
 
 
 def _is_evicted(consumer: AIOKafkaConsumer) -> bool:

@@ -91,11 +91,14 @@ class RealtimeLines:
         view = await self._first_view()
         self._require_topics(view)
         self._task = asyncio.create_task(self._run(view), name="realtime-lines")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                while not self._complete():
-                    self._changed.clear()
-                    await self._changed.wait()
+        await self._connected()
+
+    async def follow(self, partitions: Mapping[str, int]) -> None:
+        """Write to these topics from now on; returns when their leaders are connected, or after a while."""
+        self._partitions = dict(partitions)
+        self._leaders.follow(partitions)
+        self._stale.set()
+        await self._connected()
 
     async def watch(self) -> None:
         """Return when stopped.
@@ -183,6 +186,7 @@ class RealtimeLines:
                 for line in unconfirmed:
                     line.confirmed = True
                 self._follow(view, tasks)
+                self._changed.set()
                 self._on_ready()
             if self._complete():
                 failures = 0
@@ -192,6 +196,13 @@ class RealtimeLines:
             self._changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(backoff_s(failures)):
+                    await self._changed.wait()
+
+    async def _connected(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                while not self._complete():
+                    self._changed.clear()
                     await self._changed.wait()
 
     def _complete(self) -> bool:

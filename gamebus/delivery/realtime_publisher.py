@@ -139,18 +139,21 @@ class RealtimePublisher:
         }
         self._buffers = {topic.name: self._make_buffers(topic) for topic in topics}
         self._partitioner = Partitioner({topic.name: topic.partitions for topic in topics})
-        self._routes = {
+        self._routes = self._make_routes(catalog)
+        self._dropped: Counter[DropReason] = Counter()
+        self._batches = 0
+        self._refusal_logged_at = -math.inf
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = True
+
+    def _make_routes(self, catalog: Catalog) -> dict[str, _Route]:
+        return {
             event_type.name: _Route(
                 self._lanes[catalog.topics[event_type.topic].profile], event_type.topic, event_type.key == "player"
             )
             for event_type in catalog.types.values()
             if not event_type.durable
         }
-        self._dropped: Counter[DropReason] = Counter()
-        self._batches = 0
-        self._refusal_logged_at = -math.inf
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing = True
 
     def _make_buffers(self, topic: Topic) -> list[PartitionBuffer]:
         return [
@@ -176,6 +179,28 @@ class RealtimePublisher:
         self._loop = asyncio.get_running_loop()
         self._closing = False
         self._share_budget()
+
+    async def prepare(self, catalog: Catalog) -> None:
+        """Be ready to publish by another generation of the catalog: know its topics, connect to their leaders."""
+        topics = catalog.event_topics(DeliveryClass.AT_MOST_ONCE)
+        partitions = {topic.name: topic.partitions for topic in topics}
+        if partitions.keys() == self._buffers.keys():
+            return
+        for topic in topics:
+            if topic.name not in self._buffers:
+                self._buffers[topic.name] = self._make_buffers(topic)
+        self._partitioner.follow({name: len(buffers) for name, buffers in self._buffers.items()})
+        await self._lines.follow(partitions)
+
+    def follow(self, catalog: Catalog) -> None:
+        """Publish by another generation of the catalog, for which :meth:`prepare` was called, from now on."""
+        self._routes = self._make_routes(catalog)
+        kept = {topic.name for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)}
+        self._buffers = {name: buffers for name, buffers in self._buffers.items() if name in kept}
+
+    def decided(self, topic: str) -> bool:
+        """Whether every record for a topic was written or dropped."""
+        return all(buffer.empty for buffer in self._buffers.get(topic, ()))
 
     async def stop(self, *, deadline_s: float = 2.0) -> None:
         """Drop new events (`closing`), write what waits, wait until the brokers have taken it in, disconnect.
@@ -220,7 +245,7 @@ class RealtimePublisher:
             server_ms: when the gateway took the event, Unix milliseconds.
             data: has passed its type's validator.
         Raises:
-            ValueError: the type is not an at-most-once type of the catalog: a fault of the caller.
+            ValueError: the type is not an at-most-once type of the catalog, or not any more (:meth:`follow`).
         """
         try:
             route = self._routes[event_type]

@@ -3,16 +3,16 @@
 Every process sends one record a second, and a last one at shutdown, to the reports topic (acks=all, key = boot). The numbers
 are cumulative, so a lost report costs only time. Model: sender reports of RTP (RFC 3550, section 6.4).
 
-=========  ==============================================================================================
-value      msgpack `[1, boot, started_ms, sent_ms, final, [[topic, [[partition, seq, {reason: n}], ...]], ...]]`
-=========  ==============================================================================================
+=========  =====================================================================================================
+value      msgpack `[2, boot, started_ms, sent_ms, final, [[topic, [[partition, seq, {reason: n}], ...]], ...], generation]`
+=========  =====================================================================================================
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -22,7 +22,7 @@ import structlog
 
 from gamebus.errors import DeliveryError, RecordError
 
-VERSION: Final = 1
+VERSION: Final = 2
 INTERVAL_S: Final = 1.0
 MAX_BOOTS: Final = 4_096
 
@@ -56,6 +56,7 @@ class Report:
         started_ms: when its publisher started, Unix milliseconds.
         sent_ms: when the report was made.
         final: the process ended in order: nothing was attempted after this report.
+        generation: of the catalog by which it publishes; what it took by earlier ones is decided, realtime and durable.
     """
 
     boot: str
@@ -63,6 +64,7 @@ class Report:
     sent_ms: int
     final: bool
     streams: tuple[StreamReport, ...]
+    generation: int = 0
 
 
 def encode_report(report: Report) -> bytes:
@@ -70,8 +72,9 @@ def encode_report(report: Report) -> bytes:
     topics: dict[str, list[Any]] = {}
     for stream in report.streams:
         topics.setdefault(stream.topic, []).append([stream.partition, stream.seq, dict(stream.dropped)])
+    streams = [[*item] for item in topics.items()]
     value: bytes = msgpack.packb(
-        [VERSION, report.boot, report.started_ms, report.sent_ms, report.final, [[*item] for item in topics.items()]]
+        [VERSION, report.boot, report.started_ms, report.sent_ms, report.final, streams, report.generation]
     )
     return value
 
@@ -85,10 +88,11 @@ def decode_report(value: bytes | None) -> Report:
     if value is None:
         raise RecordError("a record without a value is not a report")
     try:
-        version, boot, started_ms, sent_ms, final, topics = msgpack.unpackb(value)
+        version, boot, started_ms, sent_ms, final, topics, generation = msgpack.unpackb(value)
         if version != VERSION or type(boot) is not str or type(final) is not bool:
             raise RecordError(f"not a report of version {VERSION}")
-        return Report(boot, int(started_ms), int(sent_ms), final, tuple(_streams(boot, topics)))
+        streams = tuple(_streams(boot, topics))
+        return Report(boot, int(started_ms), int(sent_ms), final, streams, int(generation))
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
         raise RecordError(f"not a report: {error}") from error
 
@@ -117,10 +121,22 @@ class Reporter:
 
     A report that fails is not sent again: the next one says more. Only the last one is repeated until it is acknowledged or
     its deadline passes.
+
+    Args:
+        generation: tells the generation that is reported.
     """
 
-    def __init__(self, source: ReportSource, sink: ReportSink, *, topic: str, boot: str) -> None:
+    def __init__(
+        self,
+        source: ReportSource,
+        sink: ReportSink,
+        *,
+        topic: str,
+        boot: str,
+        generation: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._source = source
+        self._generation = generation
         self._sink = sink
         self._topic = topic
         self._boot = boot
@@ -146,7 +162,10 @@ class Reporter:
         return False
 
     async def _send(self, *, final: bool) -> bool:
-        report = Report(self._boot, self._started_ms, _now_ms(), final, tuple(self._source.stream_reports()))
+        # First: the streams are then at least as far as the generation says.
+        generation = self._generation()
+        streams = tuple(self._source.stream_reports())
+        report = Report(self._boot, self._started_ms, _now_ms(), final, streams, generation)
         try:
             await self._sink.publish(self._topic, self._boot.encode(), encode_report(report))
         except DeliveryError:

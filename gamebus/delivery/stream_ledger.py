@@ -30,7 +30,7 @@ class StreamLedger:
         dropped: never written, by the publisher's reason.
         lost_on_wire: written to a socket and never seen in the partition.
         dropped_on_failed_commit: read, and not processed because their commit failed or its outcome is unknown.
-        lost_in_crash: committed, and the handler failed or the process ended before it said that they were processed.
+        lost_in_crash: lost after the commit: the process died before it said that they were processed, or its handler failed.
         skipped: passed over: too old, overtaken by a later record, before the group began, or in a part of the partition that was
             jumped over.
         unknown: nobody can say; only after a process was killed or a ledger was lost.

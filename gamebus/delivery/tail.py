@@ -5,6 +5,7 @@ handed over at least until `stop`, in offset order per partition, never twice. L
 only delay it. What retention or a truncated log took away before it was read is counted in `statistics().skipped`.
 
 A tail that starts at the end may follow some of its partitions only, and others from one moment to the next (:meth:`Tail.follow`).
+One that starts in the past may be given other topics (:meth:`Tail.cover`).
 
 Not guaranteed: that every process sees a record at the same time, or anything about records written before the start, or
 before their partition was followed.
@@ -77,9 +78,7 @@ class Tail:
         client_id: str = "gamebus-tail",
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
-        self._partitions = [
-            TopicPartition(topic, index) for topic, count in partitions.items() for index in range(count)
-        ]
+        self._partitions = self._covered = _partitions(partitions)
         self._on_records = on_records
         self._start_back_ms = start_back_ms
         self._follow_back_ms = follow_back_ms
@@ -130,6 +129,14 @@ class Tail:
         assert self._start_back_ms is None, "a tail that begins in the past follows all of its partitions"
         self._followed = frozenset(TopicPartition(*partition) for partition in partitions)
 
+    def cover(self, partitions: Mapping[str, int]) -> None:
+        """Read these topics instead; one that is new begins at its beginning, so nothing of it is missed.
+
+        Only for a tail that starts in the past.
+        """
+        assert self._start_back_ms is not None, "a tail that starts at the end cannot tell what a new topic held"
+        self._covered = _partitions(partitions)
+
     def position(self, topic: str, partition: int) -> int | None:
         """Offset of the next record that will be handed over; None before the start is fixed."""
         return self._positions.get(TopicPartition(topic, partition))
@@ -174,6 +181,8 @@ class Tail:
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while not self._stopping.is_set():
+            if self._covered is not self._partitions:
+                await self._cover(consumer)
             if self._positions.keys() != self._followed:
                 await self._select(consumer)
             try:
@@ -199,6 +208,16 @@ class Tail:
                 consumer.seek(tp, offset)
                 self._positions[tp] = offset
             consumer.resume(*joined)
+
+    async def _cover(self, consumer: AIOKafkaConsumer) -> None:
+        covered = self._covered
+        joined = [tp for tp in covered if tp not in self._positions]
+        beginnings = await consumer.beginning_offsets(joined) if joined else {}
+        self._positions = {tp: self._positions.get(tp, beginnings.get(tp, 0)) for tp in covered}
+        self._partitions, self._followed = covered, frozenset(covered)
+        self._goals = {tp: goal for tp, goal in self._goals.items() if tp in self._followed}
+        await self._assign(consumer)
+        self._check_caught_up()
 
     def _hand_over(self, tp: TopicPartition, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
         if tp not in self._followed:
@@ -246,6 +265,10 @@ class Tail:
                 await self._stopping.wait()
         except TimeoutError:
             pass
+
+
+def _partitions(topics: Mapping[str, int]) -> list[TopicPartition]:
+    return [TopicPartition(topic, index) for topic, count in topics.items() for index in range(count)]
 
 
 async def _offsets_back(

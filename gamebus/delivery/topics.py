@@ -15,9 +15,16 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
-from gamebus.catalog import Catalog, Topic
+from gamebus.catalog import Catalog, DeliveryClass, Topic
 from gamebus.errors import ConfigurationError, TopicError
 
 MAX_MESSAGE_BYTES: Final = 1_048_588
@@ -76,6 +83,50 @@ async def create_topics(bootstrap_servers: str, catalog: Catalog) -> list[TopicS
             TopicState(name, state.partitions, state.replicas, created=name not in existing)
             for name, state in sorted(states.items())
         ]
+
+
+async def create_topic(bootstrap_servers: str, topic: Topic) -> bool:
+    """Create one topic, and wait until every partition has a leader; false where it was there already.
+
+    Raises:
+        TopicError, ConfigurationError: as :func:`create_topics`.
+    """
+    async with _admin(bootstrap_servers) as admin:
+        existing = await _describe(admin, [topic.name])
+        if existing:
+            _refuse_partition_change(topic, existing[topic.name])
+            return False
+        _raise_refused(await admin.create_topics([_new_topic(topic, await _brokers(admin))]))
+        await _wait_for_leaders(admin, {topic.name: topic})
+        return True
+
+
+async def topic_exists(bootstrap_servers: str, name: str) -> bool:
+    """Whether the brokers have a topic.
+
+    Raises:
+        ConfigurationError: no broker answers.
+    """
+    async with _admin(bootstrap_servers) as admin:
+        return bool(await _describe(admin, [name]))
+
+
+async def delete_topic(bootstrap_servers: str, name: str) -> None:
+    """Delete a topic with everything in it; returns when no broker lists it. Nothing where it does not exist.
+
+    Raises:
+        TopicError: the brokers refuse.
+        ConfigurationError: no broker answers.
+    """
+    async with _admin(bootstrap_servers) as admin:
+        answer: Any = await admin.delete_topics([name])
+        for _, code in answer.topic_error_codes:
+            error = for_code(code)
+            if error not in (NoError, UnknownTopicOrPartitionError):
+                raise TopicError(f"topic {name} cannot be deleted: {error.description}")
+        async with asyncio.timeout(_VISIBLE_TIMEOUT_S):
+            while await _describe(admin, [name]):  # noqa: ASYNC110 - Kafka has no event for it
+                await asyncio.sleep(0.05)
 
 
 async def list_topics(bootstrap_servers: str, catalog: Catalog) -> dict[str, TopicState]:
@@ -217,6 +268,9 @@ def _wanted_configs(topic: Topic, replicas: int) -> dict[str, str]:
         "cleanup.policy": "delete",
         "unclean.leader.election.enable": "false",
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        # A gateway begins to read where the last second began, by the time in the log: one record from a clock that is ahead would
+        # stand for everything behind it. Durable records keep the time that their publisher was told.
+        "message.timestamp.type": "LogAppendTime" if topic.delivery is DeliveryClass.AT_MOST_ONCE else "CreateTime",
     }
 
 

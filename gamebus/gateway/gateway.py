@@ -4,7 +4,7 @@ Guarantees: it listens only when it can do its work, and :func:`run` returns aft
 or reported as dropped or unknown.
 
 =====  ==========================================================================================================
-start  topics checked, publishers connected, tails caught up, listen, ready
+start  topics checked, publishers connected, tails caught up, last generation of the catalog, listen, ready
 stop   stop accepting; acks, `bye` and close frames; flush realtime; final report; flush durable; presence; end
 =====  ==========================================================================================================
 
@@ -29,12 +29,13 @@ from prometheus_client import CollectorRegistry
 
 from gamebus.catalog import Catalog, DeliveryClass
 from gamebus.delivery.durable_publisher import DurablePublisher
+from gamebus.delivery.generation_log import GenerationFollower, current_catalog
 from gamebus.delivery.partitioner import Partitioner
 from gamebus.delivery.realtime_publisher import RealtimePublisher
 from gamebus.delivery.reports import Reporter
 from gamebus.delivery.tail import Tail
 from gamebus.delivery.topics import partition_counts
-from gamebus.errors import ConfigurationError, TopicError
+from gamebus.errors import ConfigurationError, TopicError, first_error
 from gamebus.gateway.auth import TokenVerifier
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.interest import Partition
@@ -81,12 +82,19 @@ async def run(settings: Settings, catalog: Catalog, *, ready: Ready | None = Non
     """Run a gateway until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Args:
+        catalog: of the file; the log of generations is laid over it.
         ready: called once, when clients can connect.
         reuse_port: share the port with other processes (SO_REUSEPORT).
     Raises:
         ConfigurationError: it cannot start as things are; the message says what to do.
     """
-    gateway = Gateway(settings, catalog, reuse_port=reuse_port)
+    reading = asyncio.ensure_future(current_catalog(settings.kafka.bootstrap_servers, catalog))
+    with _signals(reading.cancel):
+        await asyncio.wait((reading,))
+    if reading.cancelled():
+        log.info("gateway.start_given_up")
+        return
+    gateway = Gateway(settings, catalog, reading.result(), reuse_port=reuse_port)
     with _signals(gateway.stop):
         await gateway.run(ready)
 
@@ -94,20 +102,23 @@ async def run(settings: Settings, catalog: Catalog, *, ready: Ready | None = Non
 class Gateway:
     """One gateway. Build it within the running loop.
 
+    Args:
+        base: the catalog of the file.
+        catalog: the same at the last generation.
     Raises:
         ConfigurationError: settings that cannot work, or a port that is taken.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, *, reuse_port: bool = False) -> None:
+    def __init__(self, settings: Settings, base: Catalog, catalog: Catalog, *, reuse_port: bool = False) -> None:
         self.boot = secrets.token_hex(8)
         self._settings = settings
         self._catalog = catalog
+        self._reported_generation = catalog.generation
         self._stop = asyncio.Event()
         # The task of `run` while it starts, so that a signal need not wait for Kafka.
         self._starting: asyncio.Task[None] | None = None
         servers = settings.kafka.bootstrap_servers
         verify = TokenVerifier(settings.auth)
-        durable_topics = [topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)]
         self._redis = connect(settings.redis)
         self._realtime = RealtimePublisher(
             bootstrap_servers=servers, catalog=catalog, settings=settings.realtime, boot=self.boot
@@ -115,13 +126,24 @@ class Gateway:
         self._durable = DurablePublisher(
             bootstrap_servers=servers,
             settings=settings.durable,
-            topics=[*durable_topics, catalog.reports_topic],
+            topics=_durable_topics(catalog),
             client_id=f"gamebus-durable-{self.boot}",
         )
-        self._reporter = Reporter(self._realtime, self._durable, topic=catalog.reports_topic, boot=self.boot)
+        self._reporter = Reporter(
+            self._realtime,
+            self._durable,
+            topic=catalog.reports_topic,
+            boot=self.boot,
+            generation=self._decided_generation,
+        )
+        self._follower = GenerationFollower(
+            bootstrap_servers=servers, base=base, generation=catalog.generation, follow=self._bring_to
+        )
+        self._partitions = {name: topic.partitions for name, topic in catalog.topics.items()}
+        self._partitioner = Partitioner(self._partitions)
         self._hub = Hub(
             catalog=catalog,
-            partition=Partitioner({name: topic.partitions for name, topic in catalog.topics.items()}).partition,
+            partition=self._partitioner.partition,
             settings=settings.gateway,
             presence=PresenceState(self._redis),
             positions=PositionState(self._redis),
@@ -135,7 +157,13 @@ class Gateway:
             auth=settings.auth,
             catalog=catalog,
             verify=verify,
-            bus=Bus(hub=self._hub, realtime=self._realtime, durable=self._durable, players=self._players),
+            bus=Bus(
+                hub=self._hub,
+                realtime=self._realtime,
+                durable=self._durable,
+                players=self._players,
+                event_type=lambda name: self._catalog.types[name],
+            ),
             reuse_port=reuse_port,
         )
         self._collector = StatisticsCollector()
@@ -155,9 +183,11 @@ class Gateway:
         """
         self._starting = asyncio.current_task()
         try:
-            counts = await self._check_topics()
+            counts = await self._check_topics(self._catalog)
             await self._realtime.start()
             await self._durable.start()
+            # A catalog that is prepared has topics that take nothing yet.
+            await self._durable.follow(_published(self._catalog), known=_durable_topics(self._catalog))
             await self._serve(counts, ready)
         except asyncio.CancelledError:
             if not self._stop.is_set():
@@ -171,6 +201,12 @@ class Gateway:
         log.info("gateway.stopped", boot=self.boot)
 
     async def _serve(self, counts: Mapping[str, int], ready: Ready | None) -> None:
+        try:
+            await self._serve_until_stopped(counts, ready)
+        except* ConfigurationError as group:
+            raise first_error(group) from None
+
+    async def _serve_until_stopped(self, counts: Mapping[str, int], ready: Ready | None) -> None:
         realtime_tail, durable_tail = self._realtime_tail, self._durable_tail
         async with asyncio.TaskGroup() as tasks:
             ops = tasks.create_task(self._ops.run(), name="ops")
@@ -190,12 +226,15 @@ class Gateway:
             await realtime_tail.caught_up.wait()
             await durable_tail.caught_up.wait()
             self._hub.go_live(_positions(durable_tail, self._hub.durable_topics, counts))
+            following = tasks.create_task(self._follower.run(), name="generations")
+            await self._follower.current.wait()
             url = await self._server.listen()
             self._starting = None
             log.info("gateway.ready", url=url, ops=self._ops.url, boot=self.boot)
             if ready is not None:
                 ready(Addresses(gateway=url, ops=self._ops.url, boot=self.boot))
             await self._stop.wait()
+            following.cancel()
             await self._shut_down()
             for task in background:
                 task.cancel()
@@ -215,21 +254,53 @@ class Gateway:
             async with asyncio.timeout(_PRESENCE_DEADLINE_S):
                 await self._hub.flush()
 
-    async def _check_topics(self) -> Mapping[str, int]:
+    async def _check_topics(self, catalog: Catalog) -> Mapping[str, int]:
         """Partition counts of the catalog's topics, which the brokers must have as the catalog says.
 
         Raises:
             ConfigurationError: they do not.
         """
-        counts = await partition_counts(self._settings.kafka.bootstrap_servers, self._catalog.topics)
+        counts = await partition_counts(self._settings.kafka.bootstrap_servers, catalog.topics)
         for name, count in counts.items():
-            expected = self._catalog.topics[name].partitions
+            expected = catalog.topics[name].partitions
             if count != expected:
                 raise TopicError(
                     f"topic {name} has {count} partitions, the catalog says {expected}: rooms would be looked for in the "
                     f'wrong one; set partitions = {count} in [topics."{name}"] of the catalog'
                 )
         return counts
+
+    async def _bring_to(self, catalog: Catalog) -> None:
+        """Go on with another generation of the catalog.
+
+        Readers first, so that nothing is written that nobody here reads; the switch itself lies between two awaits, so that a
+        connection's events of one type go to one topic and then to the other.
+
+        Raises:
+            ConfigurationError: Kafka does not answer, or does not have the topics.
+        """
+        counts = await self._check_topics(catalog)
+        # Rooms that are remembered may still ask for the partition of a topic that is gone.
+        self._partitions.update(counts)
+        self._partitioner.follow(self._partitions)
+        self._hub.follow(catalog)
+        self._durable_tail.cover({topic: counts[topic] for topic in self._hub.durable_topics})
+        await self._durable.prepare({topic: counts[topic] for topic in _durable_topics(catalog)})
+        await self._realtime.prepare(catalog)
+        self._catalog = catalog
+        self._realtime.follow(catalog)
+        self._server.follow(catalog)
+        await self._durable.follow(_published(catalog), known=_durable_topics(catalog))
+
+    def _decided_generation(self) -> int:
+        """The last generation before which nothing that was taken is undecided."""
+        catalog = self._catalog
+        if all(
+            self._realtime.decided(place.topic) and self._durable.decided(place.topic)
+            for place in catalog.also.values()
+        ):
+            self._reported_generation = catalog.generation
+        return self._reported_generation
 
     def _make_tails(self) -> tuple[Tail, Tail]:
         topics = self._catalog.topics
@@ -281,6 +352,16 @@ class Gateway:
         return {"accepting": self._server.accepting, "kafka": realtime.connected == realtime.brokers > 0}
 
 
+def _published(catalog: Catalog) -> set[str]:
+    """Topics that the durable publisher takes records for."""
+    return {event_type.topic for event_type in catalog.types.values() if event_type.durable} | {catalog.reports_topic}
+
+
+def _durable_topics(catalog: Catalog) -> list[str]:
+    """The same, and those that are or were written before or after a migration."""
+    return [topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)] + [catalog.reports_topic]
+
+
 def _positions(tail: Tail, topics: tuple[str, ...], counts: Mapping[str, int]) -> dict[tuple[str, int], int]:
     positions: dict[tuple[str, int], int] = {}
     for topic in topics:
@@ -292,7 +373,7 @@ def _positions(tail: Tail, topics: tuple[str, ...], counts: Mapping[str, int]) -
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
+def _signals(stop: Callable[[], object]) -> Iterator[None]:
     """Call `stop` at the first SIGTERM or SIGINT; the second one ends the process at once."""
     loop = asyncio.get_running_loop()
     seen = 0

@@ -122,8 +122,7 @@ class History:
         history_events: int,
         memory_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        self._topics = tuple(topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE))
-        self._codec = CursorCodec(catalog)
+        self.follow(catalog)
         self._partition = partition
         self._keep_s = history_ms / 1000
         self._keep_events = history_events
@@ -139,6 +138,15 @@ class History:
         self._events = 0
         self._used_bytes = 0
         self._evicted = 0
+
+    def follow(self, catalog: Catalog) -> None:
+        """Go on with the topics of another generation of the catalog.
+
+        Of a topic that is new, everything since its beginning is to come. What is known of one that is gone is not resumed any
+        more: it must be so old that nobody asks for it.
+        """
+        self._codec = CursorCodec(catalog)
+        self._topics = tuple(topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE))
 
     def begin(self, positions: Mapping[tuple[str, int], int]) -> None:
         """The tail has caught up: its positions, those of partitions without recent records included."""
@@ -189,7 +197,7 @@ class History:
         behind it, since its publisher knows it; otherwise it is before, and a resume may bring the record.
         """
         place = self.head(room)
-        if place[topic] == offset:
+        if place.get(topic) == offset:
             place[topic] = offset + 1
         return place
 
@@ -203,7 +211,7 @@ class History:
 
     def is_ahead(self, room: str, place: Mapping[str, int]) -> bool:
         """Whether `place` comes from a gateway that has read further than this one."""
-        return any(place[topic] > offset for topic, offset in self.head(room).items())
+        return any(place.get(topic, 0) > offset for topic, offset in self.head(room).items())
 
     def missed(self, room: str, place: Mapping[str, int], now: float) -> list[LoggedEvent] | None:
         """Events of `room` after `place`, in order of delivery; None when they are not known completely."""
@@ -211,7 +219,8 @@ class History:
         if log is not None:
             self._trim(log, now)
         for topic in self._topics:
-            offset = place[topic]
+            # A place that was taken before the topic came begins where the topic does.
+            offset = place.get(topic, 0)
             key = (topic, self._partition(topic, room))
             if not self._floor.get(key, 0) <= offset <= self._next.get(key, 0):
                 return None
@@ -219,7 +228,9 @@ class History:
                 return None
         if log is None:
             return []
-        return [event for event in log.events if event.offset >= place[event.topic]]
+        return [
+            event for event in log.events if event.topic in self._topics and event.offset >= place.get(event.topic, 0)
+        ]
 
     def sweep(self, now: float) -> None:
         """Forget what is too old; call it every few seconds."""

@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 from gamebus import events
 from gamebus.catalog import Catalog, DeliveryClass, Role
 from gamebus.errors import PayloadError, RecordError
+from gamebus.gateway.grid_room import GridRoom
 from gamebus.gateway.history import History, LoggedEvent
 from gamebus.gateway.interest import Interest, Partition
 from gamebus.gateway.joining import Joins
@@ -32,6 +33,8 @@ from gamebus.gateway.membership import Membership, PositionState, PresenceState
 from gamebus.gateway.room import Client, Room
 from gamebus.gateway.ticker import Ticker
 from gamebus.record import decode_durable, decode_realtime
+from gamebus.room_types import Interest as RoomInterest
+from gamebus.room_types import room_type_of
 from gamebus.settings import GatewaySettings
 from gamebus.telemetry.metrics import counter, gauge
 
@@ -121,8 +124,10 @@ class Hub:
             history_ms=settings.history_ms,
             history_events=settings.history_events,
         )
-        self._joins = Joins(self.history, self._loop, settings.tick_hz)
-        self._ticker = Ticker(self._loop, settings.tick_hz, now_ms, max_age_s=max_age_ms / 1000)
+        self._joins = Joins(self.history, self._loop)
+        self._ticker = Ticker(self._loop, now_ms, max_age_s=max_age_ms / 1000)
+        self._tick_hz = settings.tick_hz
+        self._room_types = catalog.rooms
         self._rooms: dict[str, Room] = {}
         # A record of another room need not be decoded, as long as its key is the room.
         self._rooms_by_key: dict[bytes | None, Room] = {}
@@ -151,6 +156,11 @@ class Hub:
         self._events = self._event_frames = self._duplicates = 0
         self._presence_frames = self._outbox_peak_bytes = self._overflows = 0
 
+    def follow(self, catalog: Catalog) -> None:
+        """Go on with the topics of another generation of the catalog; their tail covers :attr:`durable_topics` from then on."""
+        self.history.follow(catalog)
+        self.durable_topics = tuple(topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE))
+
     # -- clients -----------------------------------------------------------------------------------------------------
 
     def go_live(self, positions: Mapping[tuple[str, int], int]) -> None:
@@ -171,7 +181,7 @@ class Hub:
             raise RuntimeError("a client may join after go_live only")
         here = self._rooms.get(room)
         if here is None:
-            here = self._rooms[room] = self._rooms_by_key[room.encode()] = Room(room)
+            here = self._rooms[room] = self._rooms_by_key[room.encode()] = self._new_room(room)
             self._interest.add(room)
             self.membership.open(here)
         if client not in here:
@@ -333,6 +343,11 @@ class Hub:
         if logged is None:
             self._duplicates += 1
         return logged
+
+    def _new_room(self, name: str) -> Room:
+        kind = room_type_of(name, self._room_types)
+        tick_hz = kind.tick_hz or self._tick_hz
+        return GridRoom(name, kind, tick_hz) if kind.interest is RoomInterest.GRID else Room(name, tick_hz)
 
     def _enter(self, client: Client, room: Room) -> None:
         room.join(client)

@@ -47,13 +47,11 @@ class Joins:
     Args:
         history: events to resume from.
         loop: for the deadlines.
-        tick_hz: told to clients.
     """
 
-    def __init__(self, history: History, loop: Loop, tick_hz: float) -> None:
+    def __init__(self, history: History, loop: Loop) -> None:
         self._history = history
         self._loop = loop
-        self._tick_hz = tick_hz
         # The same joins twice, in the order of the requests: by what they wait for, and by who waits.
         self._in_room: dict[Room, list[_Joining]] = {}
         self._of_client: dict[Client, list[_Joining]] = {}
@@ -155,8 +153,8 @@ class Joins:
             room.name,
             cursor=cursor,
             players=sorted(players),
-            positions=room.positions(),
-            tick_hz=self._tick_hz,
+            positions=room.positions(joining.client),
+            tick_hz=room.tick_hz,
             recovered=recovered,
         )
         outbox.fill(joining.answer, server_frame(message, outbox.encoding))

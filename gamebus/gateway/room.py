@@ -55,10 +55,12 @@ class Room:
 
     Args:
         name: of the room.
+        tick_hz: ticks a second while something moves.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tick_hz: float) -> None:
         self.name = name
+        self.tick_hz = tick_hz
         self.roster = Roster()
         # What other gateways know of the room has been read, or the wait for it is over.
         self.loaded = False
@@ -140,8 +142,9 @@ class Room:
 
     # -- what the room knows -----------------------------------------------------------------------------------------
 
-    def positions(self) -> list[tuple[str, Any]]:
-        """Last known position of everyone who is known here: what the clients in the room have seen, or will in the next tick."""
+    def positions(self, _client: Client) -> list[tuple[str, Any]]:
+        """Last known position of everyone of whom a client is to know: what the others in the room have seen, or will in the next
+        tick."""
         return [(player, data) for player, data in (self._latest | self.moved).items() if _is_position(data)]
 
     def load_positions(self, positions: Mapping[str, Any]) -> None:

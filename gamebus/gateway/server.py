@@ -112,6 +112,10 @@ class Server:
         """Whether new connections are taken."""
         return self._listener is not None and not self._draining
 
+    def follow(self, catalog: Catalog) -> None:
+        """Open sessions by another generation of the catalog from now on; those that are open keep to what they were told."""
+        self._catalog = catalog
+
     async def listen(self) -> str:
         """Listen; returns the websocket URL."""
         self._listener = await asyncio.get_running_loop().create_server(

@@ -6,7 +6,10 @@ the connection. Compression is off and no message is fragmented. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
+
+import msgpack
 
 from gamebus.protocol.frames import Encoding, encode
 
@@ -14,9 +17,30 @@ from gamebus.protocol.frames import Encoding, encode
 _FIRST_BYTE: Final = {Encoding.JSON: b"\x81", Encoding.MSGPACK: b"\x82"}
 
 
+_PACKER: Final = msgpack.Packer(autoreset=True)
+
+
 def server_frame(message: list[Any], encoding: Encoding) -> bytes:
     """One message as one complete frame: text for JSON, binary for msgpack."""
-    payload = encode(message, encoding)
+    return _framed(encode(message, encoding), encoding)
+
+
+def encode_entry(player: str, data: Any, encoding: Encoding) -> bytes:
+    """One entry of a tick, for :func:`tick_frame`; data None: the player is no longer known here."""
+    return encode([player, data], encoding)
+
+
+def tick_frame(room: str, server_ms: int, entries: Sequence[bytes], encoding: Encoding) -> bytes:
+    """A tick of entries that are encoded already, as one complete frame: what `server_frame(frames.tick(...))` gives."""
+    if encoding is Encoding.JSON:
+        return _framed(
+            b'["tick",%s,%d,[%s]]' % (encode([room], encoding)[1:-1], server_ms, b",".join(entries)), encoding
+        )
+    head = encode(["tick", room, server_ms, None], encoding)[:-1]
+    return _framed(b"".join((head, _PACKER.pack_array_header(len(entries)), *entries)), encoding)
+
+
+def _framed(payload: bytes, encoding: Encoding) -> bytes:
     size = len(payload)
     if size < 126:
         length = bytes((size,))

@@ -5,23 +5,30 @@ sees. Nothing here waits: a durable publish is answered from its future's callba
 
 Guarantees: effects are carried out in order; every durable publish that was accepted is answered by one `ack` or `nack`, unless the
 connection ends first.
+
+A type may migrate to the other class while a session is open (:mod:`gamebus.generations`). The session keeps to what `welcome` said:
+
+* a type that was at most once and is not any more: its events get an id of the gateway's and go where the type is now; no `ack`
+  was promised and none is sent, what cannot be written is an `error`;
+* a type that was at least once and is not any more: the publish is answered by `nack unavailable` and the client sent away with
+  4000, so that it comes back and learns the class. What was accepted before is answered first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
 
-from gamebus.catalog import Role
+from gamebus.catalog import EventType, Role
 from gamebus.delivery.durable_publisher import DurablePublisher, Written
 from gamebus.delivery.realtime_publisher import RealtimePublisher
-from gamebus.errors import OutcomeUnknown, PublishFailed
+from gamebus.errors import DeliveryError, OutcomeUnknown, PublishFailed
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.message_reader import Message
 from gamebus.gateway.outbox import Outbox
@@ -41,6 +48,7 @@ from gamebus.protocol.effects import (
     Send,
 )
 from gamebus.protocol.frames import Encoding
+from gamebus.protocol.refusals import Refused
 from gamebus.protocol.session import Session
 from gamebus.record import DurableRecord, encode_durable
 
@@ -89,6 +97,8 @@ class Bus:
     realtime: RealtimePublisher
     durable: DurablePublisher
     players: Players
+    event_type: Callable[[str], EventType]
+    """The type of that name at the last generation of the catalog."""
 
 
 class SessionDriver:
@@ -107,6 +117,7 @@ class SessionDriver:
         "_encoding",
         "_ended",
         "_line",
+        "_made_ids",
         "_publish_realtime",
         "_reading",
         "_session",
@@ -129,6 +140,8 @@ class SessionDriver:
         self._bus = bus
         self._publish_realtime = bus.realtime.publish
         self._durable_in_flight = 0
+        # Ids that the client did not know to be needed.
+        self._made_ids = 0
         self._reading = True
         self._ended = False
 
@@ -156,7 +169,10 @@ class SessionDriver:
             for effect in receive(message, now, now_ms):
                 if type(effect) is PublishRealtime:
                     # What is dropped is counted by the publisher; the client is not told (delivery.md, "Realtime", 1).
-                    publish(effect.event_type.name, effect.room, effect.player, now_ms, effect.data)
+                    try:
+                        publish(effect.event_type.name, effect.room, effect.player, now_ms, effect.data)
+                    except ValueError:
+                        self._publish_moved(effect, now_ms)
                 else:
                     self._apply(effect, now_ms)
 
@@ -190,8 +206,6 @@ class SessionDriver:
         match effect:
             case Send(message):
                 self._send(message)
-            case PublishRealtime():
-                self._publish_realtime(effect.event_type.name, effect.room, effect.player, now_ms, effect.data)
             case PublishDurable():
                 self._publish_durable(effect, now_ms)
             case Join(room, resume):
@@ -217,8 +231,35 @@ class SessionDriver:
 
     def _publish_durable(self, effect: PublishDurable, now_ms: int) -> None:
         event_type = effect.event_type
+        try:
+            written = self._write(event_type.topic, effect, now_ms)
+        except PublishFailed as error:
+            self._send(frames.nack(effect.id, error.code, str(error), error.retry_ms))
+            if self._bus.event_type(event_type.name).topic != event_type.topic:
+                message = f"{event_type.name} has another delivery class now; `welcome` names it"
+                self._line.close(CloseCode.DRAINING, message, reconnect_ms=CloseCode.DRAINING.reconnect_ms)
+        else:
+            self._await(written, partial(self._answer, effect.id, effect.room))
+
+    def _publish_moved(self, effect: PublishRealtime, now_ms: int) -> None:
+        """Publish an event whose type became durable after this session was told that it is not."""
+        if self._ended:
+            return
+        self._made_ids += 1
+        event_type = self._bus.event_type(effect.event_type.name)
+        durable = PublishDurable(
+            event_type, effect.room, effect.player, self.player, effect.data, f"{self.session}.{self._made_ids}"
+        )
+        try:
+            written = self._write(event_type.topic, durable, now_ms)
+        except PublishFailed as error:
+            self._refuse(durable, error)
+        else:
+            self._await(written, partial(self._complain, durable))
+
+    def _write(self, topic: str, effect: PublishDurable, now_ms: int) -> asyncio.Future[Written]:
         record = DurableRecord(
-            type=event_type.name,
+            type=effect.event_type.name,
             room=effect.room,
             player=effect.player,
             server_ms=now_ms,
@@ -226,37 +267,50 @@ class SessionDriver:
             id=effect.id,
             data=effect.data,
         )
-        try:
-            written = self._bus.durable.publish(event_type.topic, effect.room.encode(), encode_durable(record))
-        except PublishFailed as error:
-            self._send(frames.nack(effect.id, error.code, str(error), error.retry_ms))
-            return
+        return self._bus.durable.publish(topic, effect.room.encode(), encode_durable(record))
+
+    def _await(self, written: asyncio.Future[Written], answer: Callable[[asyncio.Future[Written]], None]) -> None:
         self._durable_in_flight += 1
-        written.add_done_callback(partial(self._on_written, effect.id, effect.room))
+        written.add_done_callback(partial(self._on_written, answer))
         if self._durable_in_flight == MAX_IN_FLIGHT:
             self._line.pause_reading()
 
-    def _on_written(self, id_: str, room: str, outcome: asyncio.Future[Written]) -> None:
-        """Answer a durable publish. Always reads the outcome, or asyncio would report it as never retrieved."""
-        answer = self._answer(id_, room, outcome)
+    def _on_written(self, answer: Callable[[asyncio.Future[Written]], None], outcome: asyncio.Future[Written]) -> None:
         self._durable_in_flight -= 1
+        answer(outcome)
         if self._ended:
             return
-        self._send(answer)
         if self._durable_in_flight == MAX_IN_FLIGHT // 2:
             self._line.resume_reading()
         if not self._durable_in_flight:
             self._line.settled()
 
-    def _answer(self, id_: str, room: str, outcome: asyncio.Future[Written]) -> list[Any]:
+    def _answer(self, id_: str, room: str, outcome: asyncio.Future[Written]) -> None:
+        """Answer a durable publish. Always reads the outcome, or asyncio would report it as never retrieved."""
         try:
             written = outcome.result()
+            answer = frames.ack(id_, self._bus.hub.cursor_for(self, room, written.topic, written.offset))
         except PublishFailed as error:
-            return frames.nack(id_, error.code, str(error), error.retry_ms)
+            answer = frames.nack(id_, error.code, str(error), error.retry_ms)
         except (OutcomeUnknown, asyncio.CancelledError) as error:
             message = str(error) or "the gateway is stopping"
-            return frames.nack(id_, ErrorCode.UNKNOWN_OUTCOME, message, _UNKNOWN_RETRY_MS)
-        return frames.ack(id_, self._bus.hub.cursor_for(self, room, written.topic, written.offset))
+            answer = frames.nack(id_, ErrorCode.UNKNOWN_OUTCOME, message, _UNKNOWN_RETRY_MS)
+        if not self._ended:
+            self._send(answer)
+
+    def _complain(self, effect: PublishDurable, outcome: asyncio.Future[Written]) -> None:
+        """Say that an event for which no answer was promised could not be written."""
+        try:
+            outcome.result()
+        except (DeliveryError, asyncio.CancelledError) as error:
+            self._refuse(effect, error)
+
+    def _refuse(self, effect: PublishDurable, error: BaseException) -> None:
+        code = ErrorCode[error.code.upper()] if isinstance(error, PublishFailed) else ErrorCode.UNKNOWN_OUTCOME
+        about = {"op": "pub", "type": effect.event_type.name, "room": effect.room}
+        now_ms = time.time_ns() // 1_000_000
+        for answer in self._session.refuse(Refused(code, str(error)), about, time.monotonic()):
+            self._apply(answer, now_ms)
 
     def _send(self, message: list[Any]) -> None:
         self.outbox.send(server_frame(message, self._encoding))

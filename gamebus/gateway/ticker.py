@@ -18,14 +18,9 @@ _TIMER_RESOLUTION_S: Final = 0.001
 
 
 class TickSchedule:
-    """Rooms that have something new, by the time of their next tick. Pure: time is an argument.
+    """Rooms that have something new, by the time of their next tick. Pure: time is an argument."""
 
-    Args:
-        tick_hz: ticks a second of a busy room.
-    """
-
-    def __init__(self, tick_hz: float) -> None:
-        self._period_s = 1 / tick_hz
+    def __init__(self) -> None:
         # (time, order of arrival, room): rooms do not compare.
         self._heap: list[tuple[float, int, Room]] = []
         self._added = 0
@@ -46,7 +41,7 @@ class TickSchedule:
         while self._heap and self._heap[0][0] <= now + _TIMER_RESOLUTION_S:
             at, _, room = heapq.heappop(self._heap)
             # From when it was due, not from now: a timer that is late must not lower the rate of a busy room.
-            room.next_tick_at = max(at + self._period_s, now)
+            room.next_tick_at = max(at + 1 / room.tick_hz, now)
             rooms.append(room)
         return rooms
 
@@ -56,16 +51,15 @@ class Ticker:
 
     Args:
         loop: for time and the one timer.
-        tick_hz: ticks a second of a busy room.
         now_ms: Unix milliseconds.
         max_age_s: positions that waited for their tick for longer are not shown any more.
     """
 
-    def __init__(self, loop: Loop, tick_hz: float, now_ms: Callable[[], int], *, max_age_s: float) -> None:
+    def __init__(self, loop: Loop, now_ms: Callable[[], int], *, max_age_s: float) -> None:
         self._loop = loop
         self._max_age_s = max_age_s
         self._now_ms = now_ms
-        self._schedule = TickSchedule(tick_hz)
+        self._schedule = TickSchedule()
         self._timer: TimerHandle | None = None
         self._timer_at = 0.0
         self.stale = 0

@@ -55,6 +55,11 @@ class DurableEffects:
         self._applied += applied
         self._duplicates += len(records) - applied
 
+    def follow(self, catalog: Catalog) -> None:
+        """Know the types of another generation of the catalog; before any record of its topics is handled."""
+        self._state.follow(catalog)
+        self._catalog = catalog
+
     def statistics(self) -> DurableEffectsStatistics:
         """Counters since the start."""
         return DurableEffectsStatistics(applied_total=self._applied, duplicates_total=self._duplicates)
@@ -62,11 +67,12 @@ class DurableEffects:
     def _effect(self, source: SourcedRecord) -> Effect:
         # Anything can write to a topic; only what a gateway lets pass becomes the name of a key or a field.
         record = source.record
-        event_type = self._catalog.types.get(record.type)
+        event_type = self._catalog.entry(record.type, source.topic)
         if event_type is None:
-            raise RecordError(f"type {record.type!r} is not in the catalog; add it there and replay the record")
-        if event_type.topic != source.topic:
-            raise RecordError(f"type {record.type!r} belongs to topic {event_type.topic}, not to {source.topic}")
+            published = self._catalog.types.get(record.type)
+            if published is None:
+                raise RecordError(f"type {record.type!r} is not in the catalog; add it there and replay the record")
+            raise RecordError(f"type {record.type!r} belongs to topic {published.topic}, not to {source.topic}")
         if not events.is_room(record.room):
             raise RecordError(f"room {record.room[:200]!r} is not a room name")
         if not (events.is_player_id(record.player) and events.is_player_id(record.publisher)):

@@ -48,7 +48,7 @@ class DurableProcessor:
         self._consumer = DurableConsumer(
             bootstrap_servers=servers,
             group_id=f"{settings.kafka.group_prefix}{self.kind}",
-            topics=[topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)],
+            topics=_topics(catalog),
             handler=self._effects,
             dead_letters=DeadLetters(self._publisher, catalog.dead_letter_topic),
             marks=MarkState(self._redis, on_moved=state.forget),
@@ -85,6 +85,11 @@ class DurableProcessor:
         """Ask :meth:`run` to return."""
         self._stopping.set()
 
+    def follow(self, catalog: Catalog) -> None:
+        """Process the topics of another generation of the catalog from now on."""
+        self._effects.follow(catalog)
+        self._consumer.follow(_topics(catalog))
+
     def readiness(self) -> Mapping[str, bool]:
         """Conditions of being able to work."""
         return {"durable_assigned": self.ready.is_set(), "redis": self._redis.answering}
@@ -95,3 +100,7 @@ class DurableProcessor:
         collector.add("durable_effects", self._effects.statistics)
         collector.add("dead_letter_publisher", self._publisher.statistics)
         collector.add("redis", self._redis.statistics, processor=self.kind)
+
+
+def _topics(catalog: Catalog) -> list[str]:
+    return [topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)]

@@ -86,6 +86,10 @@ class RealtimeProcessor:
         """Ask :meth:`run` to return."""
         self._stopping.set()
 
+    def follow(self, catalog: Catalog) -> None:
+        """Process the topics of another generation of the catalog from now on."""
+        self._consumer.follow(catalog)
+
     def readiness(self) -> Mapping[str, bool]:
         """Conditions of being able to work."""
         return {"realtime_assigned": self.ready.is_set(), "redis": self._redis.answering}

@@ -16,7 +16,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from gamebus.catalog import Catalog
-from gamebus.errors import ConfigurationError
+from gamebus.delivery.generation_log import GenerationFollower
+from gamebus.errors import ConfigurationError, first_error
 from gamebus.processors.durable_processor import DurableProcessor
 from gamebus.processors.realtime_processor import RealtimeProcessor
 from gamebus.settings import Settings
@@ -37,6 +38,8 @@ class Processor(Protocol):
 
     def stop(self) -> None: ...
 
+    def follow(self, catalog: Catalog) -> None: ...
+
     def readiness(self) -> Mapping[str, bool]: ...
 
     def export(self, collector: StatisticsCollector) -> None: ...
@@ -46,14 +49,24 @@ class Runner:
     """The processors of one process. Build it within the running loop.
 
     Args:
+        base: the catalog of the file.
+        catalog: the same at the last generation.
         kind: which processors.
         ops_host, ops_port: where the ops endpoint listens; port 0 takes a free one.
     Raises:
         ConfigurationError: settings that cannot work, or a port that is taken.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, *, kind: Kind, ops_host: str, ops_port: int) -> None:
+    def __init__(
+        self, settings: Settings, base: Catalog, catalog: Catalog, *, kind: Kind, ops_host: str, ops_port: int
+    ) -> None:
         self._kind = kind
+        self._follower = GenerationFollower(
+            bootstrap_servers=settings.kafka.bootstrap_servers,
+            base=base,
+            generation=catalog.generation,
+            follow=self._bring_to,
+        )
         self._processors: Sequence[Processor] = [
             processor(settings, catalog)
             for processor in (RealtimeProcessor, DurableProcessor)
@@ -79,8 +92,10 @@ class Runner:
                 ops = tasks.create_task(self._ops.run(), name="ops")
                 running = [tasks.create_task(processor.run()) for processor in self._processors]
                 announcing = tasks.create_task(self._announce(ready))
+                following = tasks.create_task(self._follower.run(), name="generations")
                 await self._stopping.wait()
                 announcing.cancel()
+                following.cancel()
                 log.info("processor.stopping", processor=self._kind)
                 for processor in self._processors:
                     processor.stop()
@@ -88,7 +103,11 @@ class Runner:
                 self._ops.stop()
                 await ops
         except* ConfigurationError as group:
-            raise _first(group) from None
+            raise first_error(group) from None
+
+    async def _bring_to(self, catalog: Catalog) -> None:
+        for processor in self._processors:
+            processor.follow(catalog)
 
     async def _announce(self, ready: Callable[[str], None]) -> None:
         for processor in self._processors:
@@ -115,11 +134,3 @@ class Runner:
             for name, holds in processor.readiness().items():
                 conditions[name] = conditions.get(name, True) and holds
         return conditions
-
-
-def _first(group: BaseExceptionGroup[ConfigurationError]) -> ConfigurationError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ConfigurationError)
-    return error

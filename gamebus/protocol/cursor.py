@@ -52,8 +52,10 @@ class CursorCodec:
             )
 
     def encode(self, room: str, offsets: Mapping[str, int]) -> str:
-        """Cursor of a place in `room`. `offsets`: next offset to read, of every durable topic by name."""
-        entries = b"".join(tag + offsets[name].to_bytes(_OFFSET_BYTES, "big") for name, tag in self._tags.items())
+        """Cursor of a place in `room`. `offsets`: next offset to read, by durable topic; 0 where a topic is missing."""
+        entries = b"".join(
+            tag + offsets.get(name, 0).to_bytes(_OFFSET_BYTES, "big") for name, tag in self._tags.items()
+        )
         return urlsafe_b64encode(_header(room, entries) + entries).decode().rstrip("=")
 
     def parse(self, room: str, text: str) -> dict[str, int] | None:

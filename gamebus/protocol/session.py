@@ -146,6 +146,13 @@ class Session:
             self._operate(op, message, now, now_ms, effects)
         return effects
 
+    def refuse(self, refusal: Refused, about: Mapping[str, Any], now: float) -> list[Effect]:
+        """Answer a message that was accepted here and cannot be carried out, as one that was refused."""
+        effects: list[Effect] = []
+        if self._state is not State.CLOSED:
+            self._refuse(refusal, about, now, effects)
+        return effects
+
     def on_time(self, now: float, now_ms: int) -> list[Effect]:
         """Do what is due at `deadline`; nothing before it."""
         effects: list[Effect] = []

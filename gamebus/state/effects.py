@@ -98,19 +98,24 @@ class EffectState:
 
     def __init__(self, connection: Connection, catalog: Catalog) -> None:
         self._connection = connection
+        self.follow(catalog)
+        # (topic, partition) -> room -> offset up to which this process has applied its events without a break.
+        self._reached: dict[tuple[str, int], dict[str, int]] = {}
+
+    def follow(self, catalog: Catalog) -> None:
+        """Know the lists and topics of another generation of the catalog; before any of its events is applied."""
         self._topics = [topic.name for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE)]
         own_types = [
             event_type.name
-            for event_type in catalog.types.values()
-            if event_type.durable and event_type.name not in ("kill", "death", "chat")
+            for topic in self._topics
+            for event_type in catalog.types_of(topic)
+            if event_type.name not in ("kill", "death", "chat")
         ]
         lengths = _LIST_LENGTHS | {own_type_list(name): _OWN_TYPE_LENGTH for name in own_types}
         self._lists = list(lengths)
         # Lua counts from 1.
         self._list_index = {kind: index for index, kind in enumerate(lengths, start=1)}
         self._lengths: bytes = msgpack.packb(list(lengths.values()))
-        # (topic, partition) -> room -> offset up to which this process has applied its events without a break.
-        self._reached: dict[tuple[str, int], dict[str, int]] = {}
 
     async def apply(self, room: str, topic: str, partition: int, effects: Sequence[Effect]) -> list[bool]:
         """Apply events of one room and topic partition, all that lie between the first and the last, in order of offset.

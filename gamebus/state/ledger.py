@@ -45,6 +45,8 @@ class LossRow:
     lost_on_wire: int
     dropped_on_failed_commit: int
     lost_in_crash: int
+    """After the commit: the process died or its handler failed."""
+
     skipped: int
     unknown: int
     duplicates: int

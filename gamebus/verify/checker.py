@@ -18,6 +18,7 @@ from gamebus.verify.history import (
     Delivery,
     Effect,
     Event,
+    Fault,
     Joined,
     Killed,
     Ledger,
@@ -25,7 +26,7 @@ from gamebus.verify.history import (
     Processed,
 )
 
-_Kind = TypeVar("_Kind", Attempt, Commit, Delivered, Effect, Joined, Killed, Ledger, Logged, Processed)
+_Kind = TypeVar("_Kind", Attempt, Commit, Delivered, Effect, Fault, Joined, Killed, Ledger, Logged, Processed)
 _Classed = TypeVar("_Classed", Attempt, Commit, Delivered, Logged, Processed)
 
 
@@ -44,7 +45,7 @@ def count(anomalies: Iterable[Anomaly]) -> dict[str, int]:
 def _realtime(events: Sequence[Event], bounds: Bounds) -> Iterator[Anomaly]:
     attempts = _of(events, Attempt, "realtime")
     yield from realtime_checks.check_processing(_of(events, Processed, "realtime"), _of(events, Commit, "realtime"))
-    yield from realtime_checks.check_publishing(attempts, bounds)
+    yield from realtime_checks.check_publishing(attempts, _all(events, Fault), bounds)
     yield from realtime_checks.check_freshness(attempts, _of(events, Delivered, "realtime"), bounds)
     yield from realtime_checks.check_accounting(_all(events, Ledger), attempts, _all(events, Killed))
 
@@ -58,7 +59,19 @@ def _durable(events: Sequence[Event]) -> Iterator[Anomaly]:
 
 
 def _both(events: Sequence[Event]) -> Iterator[Anomaly]:
-    """`mixed_class`, `commit_moved_back`."""
+    """`mixed_class`, `commit_moved_back`, and `duplicate` for what was written at most once and stands in Kafka twice."""
+    first: dict[tuple[str, str, str], Logged] = {}
+    for record in sorted(_all(events, Logged), key=lambda record: (record.delivery == "durable", record.offset)):
+        before = first.get((record.room, record.client, record.id))
+        if before is None:
+            if record.delivery == "realtime":
+                first[record.room, record.client, record.id] = record
+        else:
+            yield Anomaly(
+                "duplicate",
+                f"{record.client}/{record.id} of room {record.room} stands at {before.offset} of {before.topic}/{before.partition} "
+                f"and at {record.offset} of {record.topic}/{record.partition}",
+            )
     classes: dict[str, dict[Delivery, Logged]] = defaultdict(dict)
     for record in _all(events, Logged):
         classes[record.topic].setdefault(record.delivery, record)
@@ -70,15 +83,15 @@ def _both(events: Sequence[Event]) -> Iterator[Anomaly]:
     for commit in sorted(_all(events, Commit), key=lambda commit: commit.ended_at):
         if not commit.ok:
             continue
-        before = newest.setdefault((commit.delivery, commit.topic, commit.partition), commit)
+        newest_before = newest.setdefault((commit.delivery, commit.topic, commit.partition), commit)
         # Of two commits at once nobody can say which came last.
-        if commit.offset < before.offset and commit.began_at > before.ended_at:
+        if commit.offset < newest_before.offset and commit.began_at > newest_before.ended_at:
             yield Anomaly(
                 "commit_moved_back",
-                f"{commit.topic}/{commit.partition} was committed at {before.offset} by {before.member} and then at "
+                f"{commit.topic}/{commit.partition} was committed at {newest_before.offset} by {newest_before.member} and then at "
                 f"{commit.offset} by {commit.member} ({commit.ended_at:.3f})",
             )
-        elif commit.offset > before.offset:
+        elif commit.offset > newest_before.offset:
             newest[commit.delivery, commit.topic, commit.partition] = commit
 
 

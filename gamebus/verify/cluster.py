@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,12 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog import Catalog, DeliveryClass, parse_catalog
+from gamebus.delivery.generation_log import current_catalog
 from gamebus.delivery.topics import create_topics
 from gamebus.errors import StackError
 from gamebus.localstack.ports import free_port
+from gamebus.localstack.process import parent_death_wrapper
 from gamebus.localstack.roles import Role
 from gamebus.localstack.stack import Stack, StackAddresses
+from gamebus.verify import footsteps
 from gamebus.verify.orders import Orders, Step, give
 from gamebus.verify.proxy import Proxy
 
@@ -61,8 +65,11 @@ class Cluster:
         extra: environment of the watched processes, beside their settings.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, *, extra: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, extra: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.catalog = parse_catalog(footsteps.CATALOG)
+        """Of the file; a migration is laid over it (:meth:`present_catalog`)."""
+
         self.secret = secrets.token_hex(32)
         self.deaths: list[Death] = []
         self.boots: dict[str, list[str]] = {name: [] for name in GATEWAYS}
@@ -74,7 +81,6 @@ class Cluster:
         self.fronts = {name: Proxy(port=free_port()) for name in FRONTS}
         """The network between clients and each gateway."""
 
-        self._catalog = catalog
         self._extra = dict(extra or {})
         self._stack = Stack(
             folder / "servers",
@@ -109,17 +115,22 @@ class Cluster:
     @property
     def topics(self) -> tuple[str, ...]:
         """Of the catalog."""
-        return tuple(self._catalog.topics)
+        return tuple(self.catalog.topics)
 
     @property
     def event_topics(self) -> tuple[str, ...]:
         """Those that carry events."""
-        return tuple(topic.name for delivery in DeliveryClass for topic in self._catalog.event_topics(delivery))
+        return tuple(topic.name for delivery in DeliveryClass for topic in self.catalog.event_topics(delivery))
 
     @property
     def histories(self) -> list[Path]:
         """What the watched processes wrote."""
         return sorted((self.folder / "history").glob("*.jsonl"))
+
+    async def present_catalog(self) -> Catalog:
+        """The catalog as the processes have it now."""
+        assert self.servers is not None, "the servers run"
+        return await current_catalog(self.servers.kafka, self.catalog, command=True)
 
     async def start(self) -> None:
         """Start everything; processors first, because an at-most-once group begins at the end of its topics.
@@ -136,7 +147,8 @@ class Cluster:
         for proxy, port in zip(self.proxies.values(), self.servers.proxied, strict=True):
             proxy.target_port = port
         (self.folder / "history").mkdir(exist_ok=True)
-        await create_topics(self.servers.kafka, self._catalog)
+        self._catalog_file.write_text(footsteps.CATALOG, encoding="utf-8")
+        await create_topics(self.servers.kafka, self.catalog)
         await asyncio.gather(*(self.add(name) for name in (*REALTIME, *DURABLE)))
         await asyncio.gather(*(self.add(name) for name in GATEWAYS))
 
@@ -176,6 +188,25 @@ class Cluster:
         watching = self._watching.pop(name, None)
         if watching is not None:
             await watching
+
+    async def command(self, *arguments: str) -> int:
+        """Run a `gamebus` command as an operator would; its exit code. Killed when this is cancelled."""
+        with (self.folder / "commands.log").open("ab") as log_file:
+            process = await asyncio.create_subprocess_exec(
+                *parent_death_wrapper((sys.executable, "-m", "gamebus", *arguments)),
+                env={**os.environ, **self._environment()},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+            )
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a server or a watched process; nothing happens while it does not run. A kill is written down."""
@@ -296,10 +327,15 @@ class Cluster:
             "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "GAMEBUS_REDIS__URL": self.servers.redis,
             "GAMEBUS_AUTH__SECRET": self.secret,
+            "GAMEBUS_CATALOG": str(self._catalog_file),
             "GAMEBUS_LOG__FORMAT": "json",
             "GAMEBUS_CONSUMER__MAX_POLL_INTERVAL_MS": str(int(MAX_POLL_INTERVAL_S * 1000)),
             **self._extra,
         }
+
+    @property
+    def _catalog_file(self) -> Path:
+        return self.folder / "gamebus.toml"
 
     def _orders(self, name: str) -> Path:
         return self.folder / f"{name}.orders.json"

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgpack
@@ -21,14 +22,24 @@ from gamebus.state.audit import AuditState
 from gamebus.state.combat import CombatState
 from gamebus.state.connection import connect
 from gamebus.state.ledger import LedgerState
+from gamebus.verify import footsteps
 from gamebus.verify.history import Effect, Event, Ledger, Logged, Processed
 
 _READ_TIMEOUT_S: Final = 60.0
 
 
-async def collect_records(bootstrap_servers: str, catalog: Catalog) -> list[Logged]:
-    """Every record of the event topics, from the beginning to the end of this moment."""
-    topics = {topic.name: topic.partitions for delivery in DeliveryClass for topic in catalog.event_topics(delivery)}
+Aliases = Mapping[tuple[str, str], str]
+"""`(publisher, id in Kafka)` of a footstep to which a gateway gave an id, and by what it is known here."""
+
+
+async def collect_records(bootstrap_servers: str, *catalogs: Catalog) -> tuple[list[Logged], Aliases]:
+    """Every record of the event topics of all these catalogs, from the beginning to the end of this moment."""
+    topics = {
+        topic.name: topic.partitions
+        for catalog in catalogs
+        for delivery in DeliveryClass
+        for topic in catalog.event_topics(delivery)
+    }
     partitions = [TopicPartition(name, index) for name, count in topics.items() for index in range(count)]
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
@@ -38,31 +49,39 @@ async def collect_records(bootstrap_servers: str, catalog: Catalog) -> list[Logg
         ends = await consumer.end_offsets(partitions)
         unread = {tp for tp in partitions if beginnings[tp] < ends[tp]}
         logged: list[Logged] = []
+        aliases: dict[tuple[str, str], str] = {}
         async with asyncio.timeout(_READ_TIMEOUT_S):
             while unread:
                 for tp, records in (await consumer.getmany(timeout_ms=200)).items():
-                    logged += (event for record in records if (event := _logged(record)) is not None)
+                    logged += (event for record in records if (event := _logged(record, aliases)) is not None)
                     if records[-1].offset + 1 >= ends[tp]:
                         unread.discard(tp)
-        return logged
+        return logged, aliases
     finally:
         await consumer.stop()
 
 
-def _logged(record: ConsumerRecord[bytes, bytes]) -> Logged | None:
+def _logged(record: ConsumerRecord[bytes, bytes], aliases: dict[tuple[str, str], str]) -> Logged | None:
     """An event by its bytes: the seventh field of a realtime record is a number, that of a durable one an id."""
     try:
         _, type_, room, player, _, publisher, name, data = msgpack.unpackb(record.value or b"")
     except (ValueError, TypeError):
         return None
+    place = (record.topic, record.partition, record.offset)
     if isinstance(name, str):
-        return Logged(record.topic, record.partition, record.offset, "durable", room, publisher, name)
+        if type_ == footsteps.TYPE:
+            aliases[publisher, name] = name = footsteps.footstep_id(publisher, data)
+        return Logged(*place, "durable", room, publisher, name)
+    if type_ == footsteps.TYPE:
+        return Logged(*place, "realtime", room, player, footsteps.footstep_id(player, data))
     if type_ != "position":
         return None
-    return Logged(record.topic, record.partition, record.offset, "realtime", room, player, str(data[0]))
+    return Logged(*place, "realtime", room, player, str(data[0]))
 
 
-async def collect_effects(settings: RedisSettings, catalog: Catalog, rooms: Iterable[str]) -> list[Effect]:
+async def collect_effects(
+    settings: RedisSettings, catalog: Catalog, rooms: Iterable[str], aliases: Aliases = MappingProxyType({})
+) -> list[Effect]:
     """What Redis holds of every durable event of `rooms`.
 
     A kill names a killer of its own, so its row in the score table counts its effects. For the other types the number of all
@@ -83,9 +102,11 @@ async def collect_effects(settings: RedisSettings, catalog: Catalog, rooms: Iter
                     surplus -= killer.kills - 1
             if surplus > 0:
                 counts[min(audit.identities)] += surplus
+            known: Counter[tuple[str, str]] = Counter()
             for identity, count in counts.items():
                 client, _, id_ = identity.partition("/")
-                effects.append(Effect(room, client, id_, count))
+                known[client, aliases.get((client, id_), id_)] += count
+            effects += (Effect(room, client, id_, count) for (client, id_), count in known.items())
         return effects
     finally:
         await connection.close()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from gamebus.verify import client_faults, network_faults, process_faults, redis_faults
+from gamebus.verify import client_faults, migration_fault, network_faults, process_faults, redis_faults
 from gamebus.verify.cluster import BROKERS, DURABLE, GATEWAYS, REALTIME, Cluster
 from gamebus.verify.leadership import active_controller, move_leaders
 
@@ -161,6 +161,7 @@ _ALL: Final = (
     FaultKind("redis_loading", 0.0, "Redis crashes and reads its data for seconds", redis_faults.loading),
     FaultKind("client_vanish", 8.0, "clients are gone without a close, and back", client_faults.vanish),
     FaultKind("client_roam", 5.0, "clients come back on another gateway", client_faults.roam),
+    FaultKind("migration", 0.0, "a type of events changes its class", migration_fault.migrate),
     FaultKind("poison", 1.0, "records that are no events", client_faults.poison),
 )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gamebus.catalog import Catalog
+from gamebus.verify import footsteps
 from gamebus.verify.collect import killer_of
 from gamebus.verify.history import Attempt, Delivered, HistoryWriter, Joined
 from gamebus_client import (
@@ -21,6 +22,7 @@ from gamebus_client import (
     Event,
     GameClient,
     GameClientError,
+    InvalidMessage,
     Message,
     OutcomeUnknown,
     Reconnected,
@@ -57,9 +59,11 @@ class Player:
         self._config = config
         self._token_of = token_of
         self._topics = {name: event_type.topic for name, event_type in catalog.types.items()}
+        # Only those that are delivered at least once are seen by clients.
+        self._topics[footsteps.TYPE] = footsteps.NEW_TOPIC
         self._history = history
         self._connections = 1
-        self._said = self._moved = 0
+        self._said = self._moved = self._walked = 0
         self._stopping = asyncio.Event()
 
     @property
@@ -86,6 +90,7 @@ class Player:
                 if config.role == "player":
                     await game.join(config.room, timeout_s=_OPEN_TIMEOUT_S)
                     outcomes.create_task(self._every(_MOVE_INTERVAL_S, lambda: self._move(game)))
+                    outcomes.create_task(self._every(_SAY_INTERVAL_S, lambda: self._walk(game, outcomes)))
                 await self._every(_SAY_INTERVAL_S, lambda: self._say(game, outcomes))
 
     async def _every(self, interval_s: float, act: Callable[[], None]) -> None:
@@ -101,6 +106,23 @@ class Player:
         game.send(self._config.room, "position", [self._moved, float(self._said), 0.0, 1.0])
         if self._moved % 20 == 0:
             game.heartbeat(self._config.room)
+
+    def _walk(self, game: GameClient, outcomes: asyncio.TaskGroup) -> None:
+        """Take a footstep, in the class that this session was told."""
+        self._walked += 1
+        name, room, data = self._config.name, self._config.room, {"n": self._walked}
+        id_ = footsteps.footstep_id(name, data)
+        try:
+            sent = game.send(room, footsteps.TYPE, data)
+        except InvalidMessage:
+            saying = game.publish(room, footsteps.TYPE, data, id=id_, timeout_s=PUBLISH_TIMEOUT_S)
+            outcomes.create_task(self._record(footsteps.TYPE, id_, self._walked, saying))
+            return
+        if sent:
+            # Nobody answers: it may be there or not.
+            at, topic = time.monotonic(), self._topics[footsteps.TYPE]
+            seq, connection = self._walked, self.connection
+            self._history.write(Attempt("durable", name, connection, topic, room, id_, seq, at, 0.0, 0.0, "unknown"))
 
     def _say(self, game: GameClient, outcomes: asyncio.TaskGroup) -> None:
         self._said += 1
@@ -154,10 +176,10 @@ class Player:
             case Event():
                 topic = self._topics[message.type]
                 # Ids begin with the name of their publisher: `player` may be a name that a game server gave.
-                publisher = message.id.rpartition("-")[0]
-                self._history.write(
-                    Delivered("durable", name, connection, topic, message.room, publisher, message.id, now)
-                )
+                publisher, id_ = message.id.rpartition("-")[0], message.id
+                if message.type == footsteps.TYPE:
+                    publisher, id_ = message.player, footsteps.footstep_id(message.player, message.data)
+                self._history.write(Delivered("durable", name, connection, topic, message.room, publisher, id_, now))
             case JoinedMessage():
                 self._history.write(Joined(name, connection, message.room, message.recovered, now))
             case Reconnected():

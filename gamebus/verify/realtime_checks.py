@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from gamebus.verify.anomaly import Anomaly, Bounds
-from gamebus.verify.history import Attempt, Commit, Delivered, Killed, Ledger, Processed
+from gamebus.verify.history import Attempt, Commit, Delivered, Fault, Killed, Ledger, Processed
 
 
 def check_processing(processed: Sequence[Processed], commits: Sequence[Commit]) -> Iterator[Anomaly]:
@@ -71,11 +71,14 @@ def _commit_order(processed: Sequence[Processed], commits: Sequence[Commit]) -> 
             yield Anomaly("processed_before_committed", f"{where} was committed at {first.ended_at:.3f} only")
 
 
-def check_publishing(attempts: Sequence[Attempt], bounds: Bounds) -> Iterator[Anomaly]:
-    """`blocked_publish`: a call that waited for something else than its turn on the processor."""
+def check_publishing(attempts: Sequence[Attempt], faults: Sequence[Fault], bounds: Bounds) -> Iterator[Anomaly]:
+    """`blocked_publish`: a call that waited for something else than its turn on the processor, or for its process to go on after it
+    was stopped."""
+    went_on = [fault.healed_at for fault in faults if fault.name == "gateway_stop"]
     for attempt in attempts:
         waited_s = attempt.took_s - attempt.ran_s
-        if waited_s > bounds.blocked_s:
+        ended_at = attempt.at + attempt.took_s
+        if waited_s > bounds.blocked_s and not any(abs(ended_at - at) < bounds.blocked_s for at in went_on):
             yield Anomaly(
                 "blocked_publish",
                 f"publish of {attempt.client}/{attempt.id} at {attempt.at:.3f} kept its caller {attempt.took_s:.3f} s, "

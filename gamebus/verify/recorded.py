@@ -34,6 +34,7 @@ from gamebus.verify.history import Attempt, Commit, Delivery, HistoryWriter, Pro
 from gamebus.verify.orders import Orders, Step, read_orders
 
 _POSITION = "position"
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Shorter than the way to a broker and back, longer than it takes to write a request.
 _UNDER_WAY_S = 0.0005
 
@@ -67,8 +68,8 @@ class Recorder:
         def read(_number: int, _frame: FrameType | None) -> None:
             self._orders = read_orders(orders)
             if self._orders.block_s:
-                # In the thread of the event loop, between two steps of it.
-                time.sleep(self._orders.block_s)
+                # Between two callbacks of the loop: within one of them it would be ours that waits.
+                asyncio.get_running_loop().call_soon_threadsafe(time.sleep, self._orders.block_s)
 
         signal.signal(signal.SIGUSR1, read)
 
@@ -194,9 +195,13 @@ class Recorder:
 
 
 def _ran_s() -> float:
-    """Seconds that this thread has run, and waited for its turn to run."""
-    ran_ns, waited_ns, _ = Path("/proc/thread-self/schedstat").read_bytes().split()
-    return (int(ran_ns) + int(waited_ns)) / 1e9
+    """Seconds that this thread has run or waited for its turn to run, and that the host took from this machine.
+
+    The CPU time is asked for itself: in `schedstat` that of a running thread is as old as the last tick of the kernel.
+    """
+    _, waited_ns, _ = Path("/proc/thread-self/schedstat").read_bytes().split()
+    stolen = int(Path("/proc/stat").read_bytes().split(b"\n", 1)[0].split()[8]) / _TICKS_PER_S
+    return time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID) + int(waited_ns) / 1e9 + stolen
 
 
 def main() -> None:

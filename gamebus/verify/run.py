@@ -21,6 +21,7 @@ from gamebus.catalog import Catalog, Role
 from gamebus.errors import StateError
 from gamebus.gateway.auth import mint_token
 from gamebus.settings import RedisSettings
+from gamebus.verify import footsteps
 from gamebus.verify.anomaly import Anomaly
 from gamebus.verify.checker import check, count
 from gamebus.verify.cluster import GATEWAYS, Cluster
@@ -82,7 +83,6 @@ class Run:
     """One run in one folder, which keeps its history."""
 
     folder: Path
-    catalog: Catalog
     minutes: float
     faults: Sequence[str]
     seed: int
@@ -95,7 +95,7 @@ class Run:
 
     async def run(self) -> Verdict:
         """Start, play under faults, settle, collect, judge; nothing runs any more when this returns or raises."""
-        cluster = Cluster(self.folder, self.catalog, extra=self.extra)
+        cluster = Cluster(self.folder, extra=self.extra)
         own = HistoryWriter(self.folder / "history" / "players.jsonl")
         try:
             self.say("starting three brokers, Redis, two gateways and four processors ...")
@@ -135,7 +135,7 @@ class Run:
             boots = [boot for of_gateway in cluster.boots.values() for boot in of_gateway]
             # No Redis, no report.
             with suppress(StateError, TimeoutError):
-                for ledger in await collect_ledgers(redis, self.catalog, boots):
+                for ledger in await collect_ledgers(redis, cluster.catalog, boots):
                     history.write(ledger)
 
     def _players(self, cluster: Cluster, history: HistoryWriter) -> list[Player]:
@@ -149,7 +149,7 @@ class Run:
             for number in range(_PLAYERS_PER_ROOM):
                 url = urls[(index + number) % len(urls)]
                 configs.append(PlayerConfig(f"player.{room}.{number}", url, room, "player"))
-        return [Player(config, token_of=token_of, catalog=self.catalog, history=history) for config in configs]
+        return [Player(config, token_of=token_of, catalog=cluster.catalog, history=history) for config in configs]
 
     async def _break(self, cluster: Cluster, history: HistoryWriter) -> None:
         """Inject one fault after the other until the time is over; each of them once before any comes again. One in three begins
@@ -197,28 +197,29 @@ class Run:
             }
             assert cluster.servers is not None
             redis = RedisSettings(url=cluster.servers.redis)
-            effects = await collect_effects(redis, self.catalog, _ROOMS)
+            effects = await collect_effects(redis, await cluster.present_catalog(), _ROOMS)
             missing = acked - {(effect.room, effect.client, effect.id) for effect in effects}
-            open_streams = await self._open_streams(redis, boots)
+            open_streams = await self._open_streams(redis, cluster.catalog, boots)
             if not missing and not open_streams:
                 return
             await asyncio.sleep(1.0)
         self.say(f"not settled after {self.settle_s:.0f} s")
 
-    async def _open_streams(self, redis: RedisSettings, boots: list[str]) -> bool:
-        ledgers = await collect_ledgers(redis, self.catalog, boots)
+    async def _open_streams(self, redis: RedisSettings, catalog: Catalog, boots: list[str]) -> bool:
+        ledgers = await collect_ledgers(redis, catalog, boots)
         return not ledgers or not all(ledger.ended for ledger in ledgers)
 
     async def _collect(self, cluster: Cluster, own: HistoryWriter) -> list[Event]:
         assert cluster.servers is not None
         redis = RedisSettings(url=cluster.servers.redis)
         boots = [boot for of_gateway in cluster.boots.values() for boot in of_gateway]
-        logged = await collect_records(cluster.servers.kafka, self.catalog)
+        present = await cluster.present_catalog()
+        logged, aliases = await collect_records(cluster.servers.kafka, cluster.catalog, present)
         events = list(place(read_history(cluster.histories), logged))
         left: list[Event] = [
             *logged,
-            *await collect_effects(redis, self.catalog, _ROOMS),
-            *await collect_ledgers(redis, self.catalog, boots),
+            *await collect_effects(redis, present, _ROOMS, aliases),
+            *await collect_ledgers(redis, cluster.catalog, boots),
             *_killed(cluster, events),
         ]
         for event in left:
@@ -227,7 +228,12 @@ class Run:
 
     def _judge(self, events: list[Event]) -> Verdict:
         operations = Counter(
-            f"{event.delivery}_{event.outcome}" for event in events if isinstance(event, Attempt)
+            # Nobody answers a footstep that was sent at most once.
+            "footsteps_sent"
+            if event.topic == footsteps.NEW_TOPIC and event.outcome == "unknown"
+            else f"{event.delivery}_{event.outcome}"
+            for event in events
+            if isinstance(event, Attempt)
         ) + Counter(f"{event.delivery}_delivered" for event in events if isinstance(event, Delivered))
         faults = [event for event in events if isinstance(event, Fault)]
         terms = ("attempted", "processed", "dropped", "lost_on_wire", "dropped_on_failed_commit", "lost_in_crash")

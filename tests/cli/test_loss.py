@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
+from rich.console import Console
+
 from gamebus.catalog import parse_catalog
-from gamebus.cli.loss import _tables, summary
+from gamebus.cli.loss import _tables, main, summary
 from gamebus.state.ledger import LossRow
 
 CATALOG = parse_catalog(
@@ -68,8 +72,22 @@ class TestSummary:
             ("b", True, 100),
         ]
 
-    def test_the_tables_have_a_row_for_each(self) -> None:
-        """The terminal shows what the JSON holds."""
-        types, streams = _tables(summary([row("a", 0), row("b", 0)], CATALOG)).renderables
+    def test_the_tables_fit_a_terminal(self) -> None:
+        """Eighty columns are enough for every word and number that the JSON holds."""
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(_tables(summary([row("1b2e7c9d0a3f", 0), row("b", 0, ended=True)], CATALOG)))
+        text = console.export_text()
 
-        assert (types.row_count, streams.row_count) == (2, 2)  # type: ignore[union-attr]  # both are tables
+        assert "…" not in text
+        for cell in ("heartbeat", "position, footstep", "lost after commit", "200", "7.000%", "20.000%", "b (ended)"):
+            assert cell in text
+
+    def test_the_help_explains_every_term(self) -> None:
+        """An operator who meets a word in the table or in the JSON finds it in `gamebus loss --help`."""
+        page = summary([row("a", 0)], CATALOG)
+        types, _ = _tables(page).renderables
+        words = list(types.columns[0].cells)[1:]  # type: ignore[union-attr]  # a table
+        keys = page["types"][0].keys() - {"types", "topic", "written_ms"}
+
+        assert main.__doc__ is not None
+        assert [word for word in (*words, *sorted(keys)) if word not in main.__doc__] == []

@@ -131,6 +131,25 @@ class TestBrokenConnection:
         seqs = [record.seq for record in broker.records]
         assert len(seqs) == len(set(seqs))
 
+    async def test_a_connection_that_ends_by_itself_is_dialled_again(self) -> None:
+        """aiokafka closes a connection that a broker has ended, and the broker may take all that waits in it before the line gives
+        it up: there is nothing to abort any more, and the line goes on."""
+        broker = ScriptedBroker(TOPICS)
+        async with broker.running(), _publishing(broker, stall_timeout_ms=10_000, max_age_ms=10_000) as publisher:
+            broker.reads.clear()
+            while not publisher._lines.buffered_bytes:
+                for number in range(1000):
+                    _publish(publisher, number)
+                await asyncio.sleep(0)
+            (line,) = publisher._lines._lines.values()
+            line._transport.close()
+            broker.reads.set()
+            await broker.until(lambda: broker.connections > 2)
+            before = len(broker.records)
+            _publish(publisher, 1)
+            await broker.until(lambda: len(broker.records) > before)
+            assert publisher.statistics().connects == 2
+
     async def test_a_peer_that_answers_nothing_is_aborted(self) -> None:
         """Bytes that are taken prove nothing: a hung broker's kernel takes them, too."""
         broker = ScriptedBroker(TOPICS)

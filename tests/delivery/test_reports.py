@@ -117,6 +117,26 @@ class TestReporter:
         assert [report.final for report in sink.reports] == [True]
         assert (reporter.sent, reporter.failed) == (1, 2)
 
+    async def test_says_the_generation_that_held_before_the_streams_were_looked_at(self) -> None:
+        """So the streams are at least as far as what the generation promises is decided."""
+        order: list[str] = []
+
+        class Source:
+            def stream_reports(self) -> list[StreamReport]:
+                order.append("streams")
+                return []
+
+        def generation() -> int:
+            order.append("generation")
+            return 7
+
+        sink = _Sink()
+        reporter = Reporter(Source(), sink, topic="reports", boot="a", generation=generation)
+
+        assert await reporter.finish()
+        assert [report.generation for report in sink.reports] == [7]
+        assert order == ["generation", "streams"]
+
     async def test_the_final_report_has_a_deadline(self) -> None:
         """A process does not hang in its shutdown because Kafka is away."""
         errors = [PublishFailed("unavailable", "away", retry_ms=None) for _ in range(1000)]

@@ -329,6 +329,7 @@ class Gateway:
         redis: RedisInMemory | None = None,
         kafka: Kafka | None = None,
         loop: ManualLoop | None = None,
+        catalog: Catalog | None = None,
         **settings: int,
     ) -> None:
         self.loop = loop or ManualLoop()
@@ -336,7 +337,7 @@ class Gateway:
         self.kafka = kafka or Kafka()
         self._seq = itertools.count(1)
         self.hub = Hub(
-            catalog=CATALOG,
+            catalog=catalog or CATALOG,
             partition=self.kafka.partition,
             settings=GatewaySettings(**settings),
             presence=self.redis,

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Catalog, Role, parse_catalog
 from gamebus.delivery.durable_publisher import DurablePublisher, Written
 from gamebus.delivery.realtime_publisher import RealtimePublisher
 from gamebus.errors import PublishFailed, StateError
@@ -25,6 +25,7 @@ from gamebus.gateway.server import Server
 from gamebus.gateway.server_frame import server_frame
 from gamebus.gateway.session_driver import Bus, SessionDriver
 from gamebus.protocol import frames
+from gamebus.record import DurableRecord, decode_durable
 from gamebus.settings import AuthSettings, GatewaySettings
 from gamebus.state.sessions import SessionState
 
@@ -66,8 +67,11 @@ class HandRealtime:
 
     def __init__(self) -> None:
         self.published: list[tuple[str, str, str, Any]] = []
+        self.moved: set[str] = set()
 
     def publish(self, event_type: str, room: str, player: str, server_ms: int, data: Any) -> None:
+        if event_type in self.moved:
+            raise ValueError(event_type)
         self.published.append((event_type, room, player, data))
 
 
@@ -76,12 +80,14 @@ class HandDurable:
 
     def __init__(self) -> None:
         self.waiting: asyncio.Queue[asyncio.Future[Written]] = asyncio.Queue()
+        self.published: list[tuple[str, DurableRecord]] = []
         self.refuse_with: PublishFailed | None = None
         self._offset = 0
 
     def publish(self, topic: str, key: bytes, value: bytes) -> asyncio.Future[Written]:
         if self.refuse_with is not None:
             raise self.refuse_with
+        self.published.append((topic, decode_durable(value)))
         outcome: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         self.waiting.put_nowait(outcome)
         return outcome
@@ -108,22 +114,24 @@ class NoSessions:
 class Harness:
     """A running server."""
 
-    def __init__(self, sessions: Any = None, **settings: Any) -> None:
+    def __init__(self, sessions: Any = None, *, catalog: Catalog | None = None, **settings: Any) -> None:
         self.hub = HandHub()
         self.realtime = HandRealtime()
         self.durable = HandDurable()
         self.players = PlayerRegistry(cast("SessionState", sessions or NoSessions()))
         auth = AuthSettings(secret=SecretStr(SECRET))
+        self.catalog = catalog or parse_catalog()
         self.server = Server(
             settings=GatewaySettings(port=0, **settings),
             auth=auth,
-            catalog=parse_catalog(),
+            catalog=self.catalog,
             verify=TokenVerifier(auth),
             bus=Bus(
                 hub=cast("Hub", self.hub),
                 realtime=cast("RealtimePublisher", self.realtime),
                 durable=cast("DurablePublisher", self.durable),
                 players=self.players,
+                event_type=lambda name: self.catalog.types[name],
             ),
         )
         self.url = ""

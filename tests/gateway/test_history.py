@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import MappingProxyType
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -289,3 +292,51 @@ class TestFrame:
             assert read_frame(frame, encoding) == [
                 "event", "chat", "r", "alice", record.server_ms, {"text": "héllo"}, "1", event.cursor,
             ]  # fmt: skip
+
+
+class TestFollow:
+    """Another generation of the catalog."""
+
+    CATALOG = replace(
+        CATALOG,
+        types=MappingProxyType(
+            {**CATALOG.types, "loot": replace(CATALOG.types["chat"], name="loot", topic="gamebus.loot")}
+        ),
+        topics=MappingProxyType(
+            {**CATALOG.topics, "gamebus.loot": replace(CATALOG.topics[CHAT], name="gamebus.loot")},
+        ),
+    )
+
+    def test_a_topic_that_comes_is_resumed_from_its_beginning(self) -> None:
+        """Cursors and places from before it know nothing of it, and miss nothing of it."""
+        tail = Tail().begin()
+        tail.publish(chat("r", "1"))
+        place = tail.history.head("r")
+        cursor = tail.history.cursor("r", place)
+        tail.history.follow(self.CATALOG)
+        tail.publish(chat("r", "2"), "gamebus.loot")
+        tail.publish(chat("r", "3"))
+
+        assert tail.ids_after("r", place) == ["2", "3"]
+        parsed = tail.history.parse("r", cursor)
+        assert parsed is not None
+        assert tail.ids_after("r", parsed) == ["2", "3"]
+        assert not tail.history.is_ahead("r", place)
+
+    def test_of_a_topic_that_goes_nothing_is_resumed(self) -> None:
+        """And it stands in nobody's way."""
+        tail = Tail().begin()
+        tail.history.follow(self.CATALOG)
+        place = tail.history.head("r")
+        tail.publish(chat("r", "1"), "gamebus.loot")
+        tail.publish(chat("r", "2"))
+        tail.history.follow(CATALOG)
+
+        assert tail.ids_after("r", place) == ["2"]
+        assert tail.history.after("r", "gamebus.loot", 0).keys() == CATALOG_TOPICS
+        tail.now += DUPLICATE_WINDOW_S * 2
+        tail.history.sweep(tail.now)
+        assert tail.history.statistics().rooms == 0
+
+
+CATALOG_TOPICS = {CHAT, COMBAT}

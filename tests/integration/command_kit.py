@@ -38,10 +38,11 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 async def gamebus(settings: Mapping[str, str], *arguments: str, deadline_s: float = WAIT_S) -> Result:
-    """Run a command to its end."""
+    """Run a command to its end; it has no terminal."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gamebus", *arguments),
         env=settings,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -52,6 +53,27 @@ async def gamebus(settings: Mapping[str, str], *arguments: str, deadline_s: floa
         if process.returncode is None:
             process.kill()
             await process.wait()
+    assert process.returncode is not None
+    return Result(process.returncode, output.decode(), errors.decode())
+
+
+async def at_terminal(settings: Mapping[str, str], *arguments: str, answer: str) -> Result:
+    """Run a command whose standard input is a terminal, at which somebody types `answer`."""
+    master, terminal = os.openpty()
+    try:
+        os.write(master, f"{answer}\n".encode())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gamebus", *arguments),
+            env=settings,
+            stdin=terminal,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(WAIT_S):
+            output, errors = await process.communicate()
+    finally:
+        os.close(master)
+        os.close(terminal)
     assert process.returncode is not None
     return Result(process.returncode, output.decode(), errors.decode())
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,20 @@ def environment(*, kafka: str, redis: str, prefix: str, **settings: object) -> d
 
 
 class GatewayProcess:
-    """`gamebus gateway` as a child process; its logs go to a file."""
+    """`gamebus gateway` as a child process, or another command that says when it is ready; its logs go to a file."""
 
-    def __init__(self, environment_: dict[str, str], folder: Path, *arguments: str) -> None:
+    def __init__(
+        self,
+        environment_: dict[str, str],
+        folder: Path,
+        *arguments: str,
+        command: tuple[str, ...] = ("gateway", "--port", "0"),
+    ) -> None:
         self.addresses: dict[str, Any] = {}
-        self._log = folder / f"gateway-{secrets.token_hex(4)}.log"
+        self._log = folder / f"{command[0]}-{secrets.token_hex(4)}.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gamebus", "gateway", "--port", "0", *arguments],
+                [sys.executable, "-m", "gamebus", *command, *arguments],
                 env=environment_,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -104,9 +110,9 @@ class GatewayProcess:
 
 
 @contextlib.contextmanager
-def running(environment_: dict[str, str], folder: Path, *arguments: str) -> Iterator[GatewayProcess]:
+def running(environment_: dict[str, str], folder: Path, *arguments: str, **options: Any) -> Iterator[GatewayProcess]:
     """A gateway process until the block ends."""
-    gateway = GatewayProcess(environment_, folder, *arguments)
+    gateway = GatewayProcess(environment_, folder, *arguments, **options)
     try:
         gateway.wait_until_ready()
         yield gateway
@@ -141,6 +147,19 @@ class Client:
         found = find()
         state = f"closed with {self.websocket.close_code}" if self._closed else "open"
         assert found is not None, f"{state}, no such {operation} among {self.received}"
+        self.received.remove(found)
+        return found
+
+    async def wait_for_any(self, operations: Collection[str]) -> Message:
+        """Remove and return the first message of one of these operations, now or later."""
+
+        def find() -> Message | None:
+            return next((m for m in self.received if m[0] in operations), None)
+
+        async with asyncio.timeout(PATIENCE_S), self._arrived:
+            await self._arrived.wait_for(lambda: find() is not None)
+        found = find()
+        assert found is not None
         self.received.remove(found)
         return found
 

@@ -90,6 +90,40 @@ class TestPublish:
 
         assert {outcome_of(future) for future in futures} == {"acked"}
 
+    async def test_topics_come_and_go(self, bootstrap_servers: str, topic_prefix: str) -> None:
+        """One that was prepared takes records as if it had been there from the start; one that is closed takes none, and what it took
+        is written."""
+        old = chat_topic(await created(bootstrap_servers, f"{topic_prefix}old."))
+        new = chat_topic(await created(bootstrap_servers, f"{topic_prefix}new."))
+        async with publishing(bootstrap_servers, [old]) as publisher:
+            with pytest.raises(TopicError):
+                publisher.publish(new, b"room", b"1")
+            before = publisher.publish(old, b"room", b"1")
+            await publisher.prepare({new: 3})
+            await publisher.follow({new}, known={old, new})
+            with pytest.raises(PublishFailed) as refused:
+                publisher.publish(old, b"room", b"2")
+            assert refused.value.code == "unavailable"
+            after = await publisher.publish(new, b"room", b"2")
+            await before
+            assert publisher.decided(old)
+            await publisher.follow({new}, known={new})
+            with pytest.raises(PublishFailed):
+                publisher.publish(old, b"room", b"3")
+            await publisher.publish(new, b"room", b"3")
+            await publisher.prepare({old: 3})
+            await publisher.follow({old, new}, known={old, new})
+            await publisher.publish(old, b"room", b"4")
+
+        assert after.topic == new
+        values = {
+            topic: [
+                record.value for records in (await read_all(bootstrap_servers, topic)).values() for record in records
+            ]
+            for topic in (old, new)
+        }
+        assert values == {old: [b"1", b"4"], new: [b"2", b"3"]}
+
     async def test_lingering_makes_fuller_batches(self, bootstrap_servers: str, topic_prefix: str) -> None:
         """Records that arrive within the linger share a batch."""
         topic = chat_topic(await created(bootstrap_servers, topic_prefix))

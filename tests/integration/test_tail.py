@@ -115,6 +115,40 @@ class TestTail:
                 assert sorted(reader.values) == [b"all"] * 3 + [b"both"] * 2 + [b"one of 0", b"one of 1"]
                 assert tail.statistics().skipped == 0
 
+    async def test_covers_other_topics(self, bootstrap_servers: str, topic_prefix: str) -> None:
+        """A topic that comes is read from its beginning, those that stay go on without a gap, one that goes is not read."""
+        names = {word: chat_topic(await created(bootstrap_servers, topic_prefix + word)) for word in ("a.", "b.", "c.")}
+        found: list[tuple[str, bytes]] = []
+
+        def read(topic: str, partition: int, records: Sequence[KafkaRecord]) -> None:
+            found.extend((topic.removeprefix(topic_prefix)[:1], record.value or b"") for record in records)
+
+        tail = Tail(
+            bootstrap_servers=bootstrap_servers,
+            partitions={names["a."]: PARTITIONS, names["b."]: PARTITIONS},
+            on_records=read,
+            start_back_ms=600_000,
+        )
+        async with publishing(bootstrap_servers, names.values()) as publisher, asyncio.TaskGroup() as tasks:
+
+            async def written(value: bytes) -> None:
+                for name in names.values():
+                    await publisher.publish(name, b"room", value)
+
+            await written(b"1")
+            running = tasks.create_task(tail.run())
+            await until(lambda: len(found) == 2)
+            tail.cover({names["b."]: PARTITIONS, names["c."]: PARTITIONS})
+            await until(lambda: ("c", b"1") in found)
+            await written(b"2")
+            await until(lambda: {("b", b"2"), ("c", b"2")} <= set(found))
+            tail.stop()
+            await running
+
+        assert sorted(found) == [("a", b"1"), ("b", b"1"), ("b", b"2"), ("c", b"1"), ("c", b"2")]
+        assert tail.position(names["a."], 0) is None
+        assert tail.statistics().skipped == 0
+
     async def test_what_the_reader_raises_ends_it(self, bootstrap_servers: str, topic_prefix: str) -> None:
         """A bug of the reader is not swallowed."""
         topic = chat_topic(await created(bootstrap_servers, topic_prefix))

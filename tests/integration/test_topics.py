@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from gamebus.catalog import with_partitions
+from gamebus.catalog import DeliveryClass, parse_catalog, with_partitions
 from gamebus.delivery.topics import Difference, check_topics, create_topics, list_topics, partition_counts
 from gamebus.errors import ConfigurationError, TopicError
 from tests.integration.durable_kit import chat_catalog, chat_topic
@@ -25,6 +27,23 @@ class TestCreate:
         assert [state.created for state in first] == [True, True]
         assert second == [replace(state, created=False) for state in first]
         assert await check_topics(bootstrap_servers, catalog) == []
+
+    async def test_at_most_once_records_carry_the_time_of_the_broker(
+        self, bootstrap_servers: str, topic_prefix: str
+    ) -> None:
+        """A gateway that begins to read a partition asks the log where the last second began: a record of a publisher whose clock is
+        an hour ahead must not answer for all that stand behind it."""
+        catalog = parse_catalog(topic_prefix=topic_prefix)
+        await create_topics(bootstrap_servers, catalog)
+        ahead_ms = time.time_ns() // 1_000_000 + 3_600_000
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers)
+        async with producer:
+            for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE):
+                written = await producer.send_and_wait(topic.name, b"x", partition=0, timestamp_ms=ahead_ms)
+                assert (written.timestamp_type, written.timestamp < ahead_ms) == (1, True)
+            for topic in catalog.event_topics(DeliveryClass.AT_LEAST_ONCE):
+                written = await producer.send_and_wait(topic.name, b"x", partition=0, timestamp_ms=ahead_ms)
+                assert (written.timestamp_type, written.timestamp) == (0, ahead_ms)
 
     async def test_keeps_as_many_replicas_as_there_are_brokers(self, bootstrap_servers: str, topic_prefix: str) -> None:
         """The catalog speaks of three brokers; one broker keeps one replica, and says so."""

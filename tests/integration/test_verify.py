@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gamebus.catalog import parse_catalog
 from gamebus.verify.anomaly import ANOMALIES
 from gamebus.verify.checker import count
 from gamebus.verify.run import Run
@@ -45,7 +44,6 @@ class TestVerify:
         said: list[str] = []
         run = Run(
             folder=tmp_path / "run",
-            catalog=parse_catalog(),
             minutes=0.4,
             # Partitions have to change hands.
             faults=["rebalance_storm"],

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from gamebus.errors import StateError
-from gamebus.settings import RedisSettings, load_catalog, load_settings
+from gamebus.settings import RedisSettings
 from gamebus.state.connection import Connection, connect
 from gamebus.verify.cluster import BROKERS, DURABLE, GATEWAYS, REALTIME, Cluster
 from gamebus.verify.faults import FAULTS
@@ -55,7 +55,7 @@ AT_WORK = {"realtime_dies", "durable_dies"}
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     """A whole cluster for this module, with a topic of its own."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), load_catalog(load_settings()))
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
         await cluster.start()
         admin = AIOKafkaAdminClient(bootstrap_servers=cluster.bootstrap_servers)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog import DeliveryClass, parse_catalog
 from gamebus.delivery.durable_consumer import SourcedRecord
 from gamebus.errors import PayloadError, RecordError, StateError
+from gamebus.generations import Log, overlay
+from gamebus.migration.plan import begin
 from gamebus.processors.durable_effects import DurableEffects
 from gamebus.record import DurableRecord
 from gamebus.settings import RedisSettings
@@ -45,6 +47,25 @@ def source(
 @pytest.fixture
 def effects(connection: Connection) -> DurableEffects:
     return DurableEffects(EffectState(connection, CATALOG), CATALOG)
+
+
+class TestFollow:
+    async def test_both_topics_of_a_type_that_migrates(self, connection: Connection, effects: DurableEffects) -> None:
+        """From the next generation on a type is also known in its other topic, and its events have their effect there."""
+        base = parse_catalog(
+            '[types.step]\ndelivery = "at-most-once"\ntopic = "g.step"\nrationale = "the next one comes"\n'
+        )
+        log = Log().take(begin(base, Log(), "step", DeliveryClass.AT_LEAST_ONCE, rationale=None, now_ms=1))
+        step = source("step", 1, offset=0, topic="g.step.at-least-once")
+        with pytest.raises(RecordError):
+            await effects.handle("arena", [step])
+
+        effects.follow(overlay(base, log))
+        await effects.handle("arena", [step])
+
+        assert [event.data for event in await EventState(connection).read("arena", "step")] == [1]
+        with pytest.raises(RecordError, match=r"belongs to topic g.step, not to g.other"):
+            await effects.handle("arena", [source("step", 1, offset=1, topic="g.other")])
 
 
 class TestEffects:

@@ -153,6 +153,18 @@ class TestDuplicates:
         assert await state.apply(ROOM, COMBAT, 4, [kill(10, "k2")]) == [True]
         assert await state.apply(ROOM, CHAT_TOPIC, 3, [chat(10, "c1")]) == [True]
 
+    async def test_a_clock_that_is_behind_does_not_shorten_the_window(self, state: EffectState) -> None:
+        """An event of a gateway whose clock is an hour behind is known for as long as any other: its re-send counts once."""
+        now_ms = time.time_ns() // 1_000_000
+        behind_ms = now_ms - WINDOW_MS - 1
+        await state.apply(ROOM, COMBAT, 0, [kill(0, "k0", server_ms=now_ms)])
+        await state.apply(ROOM, COMBAT, 0, [kill(1, "k1", server_ms=behind_ms)])
+        await state.apply(ROOM, COMBAT, 0, [kill(2, "k2", server_ms=behind_ms)])
+        await state.apply(ROOM, COMBAT, 0, [kill(3, "k3", server_ms=now_ms + 1_000)])
+
+        again = [kill(4, "k1", server_ms=now_ms + 2_000), kill(5, "k2", server_ms=now_ms + 2_000)]
+        assert await state.apply(ROOM, COMBAT, 0, again) == [False, False]
+
     async def test_a_clock_that_is_ahead_does_not_empty_the_window(self, state: EffectState) -> None:
         """One record of a gateway with a wrong clock must not make the re-sends of all others count twice."""
         now_ms = int(time.time() * 1000)

@@ -104,6 +104,11 @@ def _unaccounted(history: list[Event]) -> list[Event]:
     return changed(history, find(history, Ledger), processed=2)
 
 
+def _unaccounted_once(history: list[Event]) -> list[Event]:
+    ledger = find(history, Ledger)
+    return [replace(ledger, at=ledger.at - 1.0, lost_on_wire=1), *history]
+
+
 def _untold(history: list[Event]) -> list[Event]:
     return changed(history, find(history, Ledger), attempted=2, processed=2)
 
@@ -184,7 +189,7 @@ BAD: dict[str, list[Callable[[list[Event]], list[Event]]]] = {
     "redelivered_after_commit": [_redelivered],
     "stale_delivered": [_stale],
     "blocked_publish": [_blocked],
-    "unaccounted": [_unaccounted, _untold, _unknown],
+    "unaccounted": [_unaccounted, _unaccounted_once, _untold, _unknown],
     "processed_before_committed": [_uncommitted, _committed_late],
     "lost_acked": [_lost],
     "failed_but_applied": [_failed_but_applied],

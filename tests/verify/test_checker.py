@@ -19,6 +19,7 @@ from gamebus.verify.history import (
     Delivered,
     Effect,
     Event,
+    Fault,
     HistoryWriter,
     Joined,
     Ledger,
@@ -87,6 +88,23 @@ class TestGood:
 
         assert check(killed_with(history, 1)) == []
         assert names(killed_with(history, 0)) == {"unaccounted"}
+
+    def test_a_publish_in_which_its_process_was_stopped_did_not_wait(self) -> None:
+        """It ends when the process goes on; one that ends later is blocked all the same."""
+        history = BAD["blocked_publish"][0](good())
+        ended_at = find(history, Attempt, delivery="realtime").at + 5.0
+
+        assert names([*history, Fault("gateway_stop", ended_at - 4.0, ended_at - 0.01)]) == set()
+        assert names([*history, Fault("gateway_stop", ended_at - 4.0, ended_at - 1.0)]) == {"blocked_publish"}
+        assert names([*history, Fault("broker_kill", ended_at - 4.0, ended_at - 0.01)]) == {"blocked_publish"}
+
+    def test_accounts_before_the_last_are_part_of_it(self) -> None:
+        """A stream that is read again and again is counted once."""
+        history = good()
+        ledger = find(history, Ledger)
+        earlier = replace(ledger, at=ledger.at - 1.0, attempted=1, processed=1, ended=False)
+
+        assert names([earlier, *history]) == set()
 
     def test_unknown_outcome_may_be_applied_or_not(self) -> None:
         """Unknown is a promise to nobody: with the effect or without it the history is good."""

@@ -49,10 +49,17 @@ for index = first_window, #KEYS do
   end
 end
 
+-- Record times between what the room has come to and now: the clock of a gateway that is behind must not let its identities leave
+-- the window at once, nor one that is ahead empty it. Not the clock alone: a rebuild from Kafka goes through the times of the records.
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local floor_ms = ranges[1] and math.min(ranges[1][3], now_ms) or -math.huge
+
 local outcome, counts, scores, oldest_ms = {}, {}, {}, math.huge
 local members, entries = {}, {}
 for index, event in ipairs(events) do
   local offset, identity, record_ms, type, list, entry = unpack(event, 1, 6)
+  record_ms = math.max(record_ms, floor_ms)
   if offset_applied(offset) or seen[identity] then
     outcome[index] = '0'
   else
@@ -126,9 +133,7 @@ end
 redis.call('HSET', applied_key, source, table.concat(text, ' '))
 
 -- The window ends an hour of record time before the lowest gap: re-sends of events that were lost above it are still to come.
--- The clock is only a ceiling: one record from a gateway whose clock is ahead must not empty the window.
-local time = redis.call('TIME')
-local reached_ms = math.min(merged[1][3], time[1] * 1000 + math.floor(time[2] / 1000))
+local reached_ms = math.min(merged[1][3], now_ms)
 local window = KEYS[first_window]
 local forgotten = redis.call('ZREMRANGEBYSCORE', window, '-inf', string.format('(%.0f', reached_ms - window_ms))
 forgotten = forgotten + redis.call('ZREMRANGEBYRANK', window, 0, -1 - tonumber(ARGV[4]))

@@ -1,0 +1,1 @@
+"""Migration of an event type to the other delivery class while everything runs."""
