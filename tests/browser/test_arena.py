@@ -80,7 +80,7 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
 
     yield open_page
     for visitor in visitors:
-        await visitor.page.context.close()
+        await visitor.leave()
     assert [visitor.faults for visitor in visitors] == [[] for _ in visitors]
 
 
@@ -134,6 +134,8 @@ class TestArena:
             stack.push_async_callback(proxy.close)
             web = await stack.enter_async_context(running(*arguments, environment=dev.environment, log=dev.log))
             cleo, dan = await visit(**WINDOW), await visit(**WINDOW)
+            # A page whose server has gone would complain of that.
+            stack.push_async_callback(cleo.leave)
             await cleo.enter(web["arena"], "Cleo")
             await dan.enter(dev.addresses["arena"], "Dan")
             await dan.say("before")
@@ -171,6 +173,8 @@ class TestArena:
                     running("gamebus_arena", *arguments, *room, environment=dev.environment, log=dev.log)
                 )
             eve, fay = await visit(**WINDOW), await visit(**SMALL_PHONE)
+            stack.push_async_callback(eve.leave)
+            stack.push_async_callback(fay.leave)
             await eve.enter(ready["arena"], "Eve")
             await eve.until("game.bodies.filter(({ bot }) => bot).length === 2")
             places = await eve.now("game.bodies.filter(({ bot }) => bot).map(({ name, x, z }) => [name, x, z])")

@@ -42,6 +42,10 @@ class Visitor:
         await self.page.press("#name", "Enter")
         return str(await self.until("game.alive && game.self.placed && game.me"))
 
+    async def leave(self) -> None:
+        """Close the page."""
+        await self.page.context.close()
+
     async def until(self, condition: str, argument: object = None) -> Any:
         """Wait until a condition on `game`, `connection`, `scene` and `argument` holds; its value."""
         try:
