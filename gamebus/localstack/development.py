@@ -83,7 +83,7 @@ class Development:
     Args:
         stack: the servers, started in the foreground: they end with this process.
         secret: signs and checks tokens.
-        port: of the gateway; None takes the usual one, or a free one when that is taken.
+        port: of the gateway; None takes the usual one, or a free one when that is taken; 0 a free one.
         game: played on it; its catalog becomes that of every role.
     """
 
@@ -93,7 +93,8 @@ class Development:
 
         self._stack = stack
         self._secret = secret
-        self._port = free_port(_USUAL_PORT) if port is None else port
+        # A gateway that is started again has to come back where clients look for it, so 0 becomes a port here and not there.
+        self._port = port or free_port(_USUAL_PORT if port is None else 0)
         self._game = game
         self._roles: list[Role] = []
         self._gateway: Role | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
@@ -20,7 +21,7 @@ from gamebus_arena.arena_map import GROUND
 from gamebus_arena.referee import BODY_M
 from tests.browser.visitor import Visitor, clean_environment, running
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 # Drawn without a graphics card: where the size does not matter, a small one leaves the processor to the game.
@@ -35,6 +36,7 @@ Visit = Callable[..., Awaitable[Visitor]]
 class Dev:
     """A running `gamebus dev`, and how to start more processes beside it."""
 
+    pid: int
     addresses: dict[str, Any]
     environment: dict[str, str]
     log: Any
@@ -51,9 +53,9 @@ async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev]:
     environment = clean_environment() | {"ARENA_FIGHTERS": "0"}
     with (folder / "dev.log").open("wb") as log:
         arguments = ("gamebus", "dev", "--port", "0", "--folder", str(folder / "stack"))
-        async with running(*arguments, environment=environment, log=log) as addresses:
+        async with running(*arguments, environment=environment, log=log) as process:
             secret = (folder / "stack" / "secret").read_text(encoding="ascii").strip()
-            yield Dev(addresses, clean_environment() | {"GAMEBUS_AUTH__SECRET": secret}, log)
+            yield Dev(process.pid, process.said, clean_environment() | {"GAMEBUS_AUTH__SECRET": secret}, log)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -136,7 +138,7 @@ class TestArena:
             cleo, dan = await visit(**WINDOW), await visit(**WINDOW)
             # A page whose server has gone would complain of that.
             stack.push_async_callback(cleo.leave)
-            await cleo.enter(web["arena"], "Cleo")
+            await cleo.enter(web.said["arena"], "Cleo")
             await dan.enter(dev.addresses["arena"], "Dan")
             await dan.say("before")
             await cleo.reads("before")
@@ -164,6 +166,36 @@ class TestArena:
             # The refusals of the proxy are in the browser's console, and belong there.
             cleo.faults = [fault for fault in cleo.faults if "WebSocket connection to" not in fault]
 
+    async def test_the_game_goes_on_after_the_death_of_the_gateway(self, dev: Dev, visit: Visit) -> None:
+        """The gateway dies without a word and is started again: pages and game server resume, and the next shots are judged."""
+        hal, ivy = await visit(**WINDOW), await visit(**WINDOW)
+        for page, name in ((hal, "Hal"), (ivy, "Ivy")):
+            await page.enter(dev.addresses["arena"], name)
+        (gateway,) = [
+            child
+            for child in psutil.Process(dev.pid).children(recursive=True)
+            if child.cmdline()[-4:-2] == ["gamebus", "gateway"]
+        ]
+        gateway.kill()
+        for page in (hal, ivy):
+            await page.until("document.getElementById('badge').dataset.state === 'waiting'")
+        await ivy.say("anybody there?")
+        for page in (hal, ivy):
+            await page.until("document.getElementById('badge').dataset.state !== 'waiting' && connection.connected")
+            await page.reads("anybody there?")
+            await page.until("game.alive && game.self.placed")
+
+        await hal.stand(-6, -17.5)
+        await ivy.stand(2, -17.5)
+        await hal.sees("Ivy", 2, -17.5)
+        await hal.page.mouse.move(*await hal.now("scene.screenOf(2, -17.5)"))
+        await hal.page.mouse.down()
+        for page in (hal, ivy):
+            await page.until("game.log.some(({ type, data }) => type === 'kill' && data.victim === 'Ivy')")
+        for page in (hal, ivy):
+            # A page that could not go on while it waited complains of that, and of nothing else.
+            page.faults = [fault for fault in page.faults if "WebSocket connection to" not in fault]
+
     async def test_opponents_make_up_the_numbers(self, dev: Dev, visit: Visit) -> None:
         """Who comes alone finds opponents that move and shoot; each person who comes takes the place of one."""
         room = ("--room", "crowd", "--gateway", dev.addresses["gateway"])
@@ -175,7 +207,7 @@ class TestArena:
             eve, fay = await visit(**WINDOW), await visit(**SMALL_PHONE)
             stack.push_async_callback(eve.leave)
             stack.push_async_callback(fay.leave)
-            await eve.enter(ready["arena"], "Eve")
+            await eve.enter(ready.said["arena"], "Eve")
             await eve.until("game.bodies.filter(({ bot }) => bot).length === 2")
             places = await eve.now("game.bodies.filter(({ bot }) => bot).map(({ name, x, z }) => [name, x, z])")
             for name, x, z in places:
@@ -186,7 +218,7 @@ class TestArena:
                 )
             await eve.until("game.log.some(({ type, player }) => type === 'shot' && player.endsWith('.bot'))")
 
-            await fay.enter(ready["arena"], "Fay")
+            await fay.enter(ready.said["arena"], "Fay")
             for page in (eve, fay):
                 await page.until(
                     "game.world.ranking().length === 3 && game.world.ranking().filter(({ bot }) => bot).length === 1"

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from playwright.async_api import Page
@@ -102,10 +103,18 @@ class Visitor:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process that is ready. `said`: its ready line."""
+
+    pid: int
+    said: dict[str, Any]
+
+
 @asynccontextmanager
 async def running(
-    *arguments: str, environment: Mapping[str, str], log: Any, patience_s: float = 90.0
-) -> AsyncIterator[dict[str, Any]]:
+    *arguments: str, environment: Mapping[str, str], log: Any, patience_s: float = 150.0
+) -> AsyncIterator[Running]:
     """A Python module as a process, from its ready line to its orderly end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=log
@@ -115,7 +124,7 @@ async def running(
         async with asyncio.timeout(patience_s):
             line = await process.stdout.readline()
         assert line, f"{arguments} ended before it was ready"
-        yield json.loads(line)
+        yield Running(process.pid, json.loads(line))
         process.terminate()
         async with asyncio.timeout(60):
             assert await process.wait() == 0
