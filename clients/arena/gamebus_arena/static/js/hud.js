@@ -84,7 +84,10 @@ export class Hud {
       head.append(dot, element("span", { class: "name" }, shown(player.name)));
       if (player.name === this.#me) head.append(element("small", {}, "you"));
       else if (player.bot) head.append(element("small", {}, "bot"));
-      if (place === 0 && player.kills > 0) head.append(element("small", { class: "lead" }, "leads"));
+      if (place === 0 && player.kills > 0)
+        head.append(
+          element("small", { class: "lead", role: "img", "aria-label": "leads", title: "leads" }, "★"),
+        );
       row.append(head, element("td", {}, String(player.kills)), element("td", {}, String(player.deaths)));
       return row;
     });
