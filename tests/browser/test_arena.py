@@ -208,6 +208,8 @@ class TestArena:
             stack.push_async_callback(eve.leave)
             stack.push_async_callback(fay.leave)
             await eve.enter(ready.said["arena"], "Eve")
+            # In the middle, where opponents come by.
+            await eve.stand(0, -6)
             await eve.until("game.bodies.filter(({ bot }) => bot).length === 2")
             places = await eve.now("game.bodies.filter(({ bot }) => bot).map(({ name, x, z }) => [name, x, z])")
             for name, x, z in places:
@@ -224,6 +226,42 @@ class TestArena:
                     "game.world.ranking().length === 3 && game.world.ranking().filter(({ bot }) => bot).length === 1"
                 )
                 await page.until("!document.querySelector('#scores tbody').textContent.includes('undefined')")
+
+    async def test_two_thumbs_move_and_shoot(self, dev: Dev, visit: Visit) -> None:
+        """On a phone the left thumb walks and the right one aims and shoots, both at once; nothing of the page is off the screen."""
+        page = await visit(**SMALL_PHONE)
+        await page.enter(dev.addresses["arena"], "Jay")
+        await page.stand(-10, -18)
+        hands = await page.page.context.new_cdp_session(page.page)
+
+        async def touch(kind: str, *points: tuple[int, int]) -> None:
+            touches = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+            await hands.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+        await touch("touchStart", (80, 520))
+        await touch("touchStart", (80, 520), (280, 520))
+        await touch("touchMove", (120, 520), (320, 520))
+        await page.until("game.self.x > -8")
+        await page.until("game.log.some(({ type, player }) => type === 'shot' && player === game.me)")
+        await touch("touchEnd")
+        await page.until("game.self.vx === 0")
+
+        await page.page.tap("#show-scores")
+        outside = await page.page.evaluate(
+            """() => [...document.querySelectorAll("#top, #tools, #scores, #scores td, #health, .stick, #dash")].filter((part) => {
+                const { left, right, top, bottom } = part.getBoundingClientRect();
+                return left < 0 || top < 0 || right > innerWidth || bottom > innerHeight;
+            }).map((part) => part.id || part.tagName)"""
+        )
+        assert outside == []
+
+    async def test_a_page_that_is_loaded_again_keeps_its_name_and_goes_on(self, dev: Dev, visit: Visit) -> None:
+        """A reload is no new player, and somebody else who wants the same name gets another."""
+        first, second = await visit(**WINDOW), await visit(**WINDOW)
+
+        assert await first.enter(dev.addresses["arena"], "Kim") == "Kim"
+        assert await first.enter(dev.addresses["arena"], "Kim") == "Kim"
+        assert await second.enter(dev.addresses["arena"], "Kim") == "Kim-2"
 
     async def test_the_page_walks_by_the_rules_of_the_game_server(self, dev: Dev, visit: Visit) -> None:
         """Both know the same walls: from any place both settle at the same one."""
