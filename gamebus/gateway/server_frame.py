@@ -6,7 +6,7 @@ the connection. Compression is off and no message is fragmented. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgpack
@@ -30,14 +30,18 @@ def encode_entry(player: str, data: Any, encoding: Encoding) -> bytes:
     return encode([player, data], encoding)
 
 
-def tick_frame(room: str, server_ms: int, entries: Sequence[bytes], encoding: Encoding) -> bytes:
-    """A tick of entries that are encoded already, as one complete frame: what `server_frame(frames.tick(...))` gives."""
+def join_entries(entries: Iterable[bytes], encoding: Encoding) -> bytes:
+    """Entries in one piece; pieces are joined in the same way."""
+    return (b"," if encoding is Encoding.JSON else b"").join(entries)
+
+
+def tick_frame(room: str, server_ms: int, count: int, entries: bytes, encoding: Encoding) -> bytes:
+    """A tick of `count` entries that are encoded and joined already, as one complete frame: what `server_frame(frames.tick(...))`
+    gives."""
     if encoding is Encoding.JSON:
-        return _framed(
-            b'["tick",%s,%d,[%s]]' % (encode([room], encoding)[1:-1], server_ms, b",".join(entries)), encoding
-        )
+        return _framed(b'["tick",%s,%d,[%s]]' % (encode([room], encoding)[1:-1], server_ms, entries), encoding)
     head = encode(["tick", room, server_ms, None], encoding)[:-1]
-    return _framed(b"".join((head, _PACKER.pack_array_header(len(entries)), *entries)), encoding)
+    return _framed(b"".join((head, _PACKER.pack_array_header(count), entries)), encoding)
 
 
 def _framed(payload: bytes, encoding: Encoding) -> bytes:

@@ -52,5 +52,5 @@ class Bounds:
     """
 
     max_age_s: float = 1.0
-    delivery_s: float = 1.5
+    delivery_s: float = 1.0
     blocked_s: float = 0.1

@@ -126,6 +126,8 @@ class Delivered:
     publisher: str
     id: str
     at: float
+    ticked_at: float | None = None
+    """When the tick was made, by the wall clock of its gateway: what came later kept the client waiting, not the position."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ class Player:
         self._connections = 1
         self._said = self._moved = self._walked = 0
         self._stopping = asyncio.Event()
+        self.acked: list[tuple[str, str, str]] = []
+        """Room, client and id of what was acknowledged."""
 
     @property
     def connection(self) -> str:
@@ -146,6 +148,8 @@ class Player:
             outcome, attempts = "unknown", 2
         except GameClientError:
             outcome = "failed"
+        if outcome == "ok":
+            self.acked.append((self._config.room, self._config.name, id_))
         attempt = Attempt(
             "durable",
             self._config.name,
@@ -167,11 +171,13 @@ class Player:
         now = time.monotonic()
         name, connection = self._config.name, self.connection
         match message:
-            case Tick(room, _, positions):
+            case Tick(room, server_ms, positions):
+                ticked_at = now - (time.time() - server_ms / 1000)
                 for player, data in positions.items():
                     if data is not None:
+                        id_ = str(data[0])
                         self._history.write(
-                            Delivered("realtime", name, connection, "position", room, player, str(data[0]), now)
+                            Delivered("realtime", name, connection, "position", room, player, id_, now, ticked_at)
                         )
             case Event():
                 topic = self._topics[message.type]

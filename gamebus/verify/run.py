@@ -24,7 +24,7 @@ from gamebus.settings import RedisSettings
 from gamebus.verify import footsteps
 from gamebus.verify.anomaly import Anomaly
 from gamebus.verify.checker import check, count
-from gamebus.verify.cluster import GATEWAYS, Cluster
+from gamebus.verify.cluster import DURABLE, GATEWAYS, REALTIME, Cluster
 from gamebus.verify.collect import collect_effects, collect_ledgers, collect_records, place
 from gamebus.verify.faults import FAULTS, FaultKind
 from gamebus.verify.history import Attempt, Delivered, Event, Fault, HistoryWriter, Killed, Ledger, read_history
@@ -100,18 +100,22 @@ class Run:
         try:
             self.say("starting three brokers, Redis, two gateways and four processors ...")
             await cluster.start()
-            await self._play(cluster, own)
+            acked = await self._play(cluster, own)
             self.say("settling ...")
             for name in GATEWAYS:
                 await cluster.remove(name)
-            await self._settle(cluster)
+            await self._settle(cluster, acked)
+            # What follows keeps this process busy, and with it the proxies.
+            for name in (*REALTIME, *DURABLE):
+                await cluster.remove(name)
             events = await self._collect(cluster, own)
         finally:
             own.close()
             await cluster.stop()
         return self._judge(events)
 
-    async def _play(self, cluster: Cluster, history: HistoryWriter) -> None:
+    async def _play(self, cluster: Cluster, history: HistoryWriter) -> set[tuple[str, str, str]]:
+        """Returns what was acknowledged: room, client and id."""
         players = self._players(cluster, history)
         async with asyncio.TaskGroup() as tasks:
             for player in players:
@@ -125,6 +129,7 @@ class Run:
                 auditing.cancel()
                 for player in players:
                     player.stop()
+        return {name for player in players for name in player.acked}
 
     async def _audit(self, cluster: Cluster, history: HistoryWriter) -> None:
         """Read the account of every stream again and again, as an operator would: it has to hold each time."""
@@ -184,19 +189,13 @@ class Run:
         history.write(Fault(kind.name, injected_at, healed_at))
         self.say(f"{healed_at - began:6.1f} s  {kind.name} healed")
 
-    async def _settle(self, cluster: Cluster) -> None:
+    async def _settle(self, cluster: Cluster, acked: set[tuple[str, str, str]]) -> None:
         """Wait until Redis has what was acknowledged and every stream has its last account, or for a while."""
+        assert cluster.servers is not None
+        redis = RedisSettings(url=cluster.servers.redis)
         boots = [boot for of_gateway in cluster.boots.values() for boot in of_gateway]
         deadline = time.monotonic() + self.settle_s
         while time.monotonic() < deadline:
-            history = read_history(cluster.histories)
-            acked = {
-                (event.room, event.client, event.id)
-                for event in history
-                if isinstance(event, Attempt) and event.delivery == "durable" and event.outcome == "ok"
-            }
-            assert cluster.servers is not None
-            redis = RedisSettings(url=cluster.servers.redis)
             effects = await collect_effects(redis, await cluster.present_catalog(), _ROOMS)
             missing = acked - {(effect.room, effect.client, effect.id) for effect in effects}
             open_streams = await self._open_streams(redis, cluster.catalog, boots)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from gamebus.catalog import Role, parse_catalog
-from gamebus.gateway.server_frame import encode_entry, server_frame, tick_frame
+from gamebus.gateway.server_frame import encode_entry, join_entries, server_frame, tick_frame
 from gamebus.protocol import frames
 from gamebus.protocol.frames import Encoding
 from tests.gateway.hub_kit import PERIOD_S, Gateway, Reader
@@ -37,7 +37,8 @@ class TestFrame:
         """Made of entries that were encoded apart, and not a byte different."""
         entries = [(f"player-{index}", [index, 1.5, -2.0, 0.0] if index % 3 else None) for index in range(count)]
 
-        made = tick_frame("arena/é", 1_763_900_000_123, [encode_entry(*entry, encoding) for entry in entries], encoding)
+        joined = join_entries((encode_entry(*entry, encoding) for entry in entries), encoding)
+        made = tick_frame("arena/é", 1_763_900_000_123, count, joined, encoding)
 
         assert made == server_frame(frames.tick("arena/é", 1_763_900_000_123, entries), encoding)
 

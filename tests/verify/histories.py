@@ -96,6 +96,14 @@ def _stale(history: list[Event]) -> list[Event]:
     return changed(history, find(history, Delivered, delivery="realtime"), at=LATE)
 
 
+def _stale_by_the_gateway(history: list[Event]) -> list[Event]:
+    return changed(history, find(history, Delivered, delivery="realtime"), at=LATE, ticked_at=LATE - 1.0)
+
+
+def _stale_by_a_wrong_clock(history: list[Event]) -> list[Event]:
+    return changed(history, find(history, Delivered, delivery="realtime"), at=LATE, ticked_at=LATE - 3600.0)
+
+
 def _blocked(history: list[Event]) -> list[Event]:
     return changed(history, find(history, Attempt, delivery="realtime"), took_s=5.0)
 
@@ -187,7 +195,7 @@ BAD: dict[str, list[Callable[[list[Event]], list[Event]]]] = {
     "duplicate": [_duplicate],
     "reordered": [_reordered],
     "redelivered_after_commit": [_redelivered],
-    "stale_delivered": [_stale],
+    "stale_delivered": [_stale, _stale_by_the_gateway, _stale_by_a_wrong_clock],
     "blocked_publish": [_blocked],
     "unaccounted": [_unaccounted, _unaccounted_once, _untold, _unknown],
     "processed_before_committed": [_uncommitted, _committed_late],

@@ -98,6 +98,13 @@ class TestGood:
         assert names([*history, Fault("gateway_stop", ended_at - 4.0, ended_at - 1.0)]) == {"blocked_publish"}
         assert names([*history, Fault("broker_kill", ended_at - 4.0, ended_at - 0.01)]) == {"blocked_publish"}
 
+    def test_a_tick_that_was_made_in_time_is_not_stale(self) -> None:
+        """It waited where the machine was too busy to read it."""
+        history = good()
+        shown = find(history, Delivered, delivery="realtime")
+
+        assert names(changed(history, shown, at=shown.at + 10.0, ticked_at=shown.at)) == set()
+
     def test_accounts_before_the_last_are_part_of_it(self) -> None:
         """A stream that is read again and again is counted once."""
         history = good()
