@@ -8,15 +8,15 @@ UV_COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --gener
 JAVASCRIPT := clients/javascript
 JAVASCRIPT_STAMP := $(JAVASCRIPT)/node_modules/.installed
 
-.PHONY: install demo dev test style types unit integration javascript soak bench lock fmt clean docs
+.PHONY: install demo dev test style types unit integration javascript browser vendor soak bench lock fmt clean docs
 
 install: $(STAMP)
 
-$(STAMP): requirements/dev.txt pyproject.toml clients/python/pyproject.toml clients/bots/pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml clients/python/pyproject.toml clients/bots/pyproject.toml clients/arena/pyproject.toml
 	@bash deploy/scripts/require-tools.sh
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e clients/python -e clients/bots -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e clients/python -e clients/bots -e clients/arena -e .
 	@touch $@
 
 demo: install
@@ -25,7 +25,7 @@ demo: install
 dev: install
 	$(BIN)/gamebus dev $(ARGS)
 
-test: style types unit javascript integration
+test: style types unit javascript integration browser
 
 style: install
 	$(BIN)/ruff check .
@@ -36,7 +36,7 @@ types: install
 	$(BIN)/mypy
 
 unit: install
-	$(BIN)/python -m pytest -q tests --ignore=tests/integration
+	$(BIN)/python -m pytest -q tests --ignore=tests/integration --ignore=tests/browser
 
 integration: install $(JAVASCRIPT_STAMP)
 	$(BIN)/python -m pytest -q tests/integration
@@ -51,6 +51,19 @@ javascript: $(JAVASCRIPT_STAMP)
 	cd $(JAVASCRIPT) && npm run --silent typecheck
 	cd $(JAVASCRIPT) && npm run --silent build
 	cd $(JAVASCRIPT) && npm test --silent
+
+# The arena in Chromium; and that its page is made of what clients/javascript builds now.
+browser: install $(JAVASCRIPT_STAMP)
+	@bash deploy/scripts/require-tools.sh browser
+	cd clients/arena && ../javascript/node_modules/.bin/biome check --error-on-warnings .
+	node --test --test-reporter=dot clients/arena/test/*.test.js
+	$(BIN)/python -m pytest -q tests/browser
+
+# Give the arena the JavaScript client as it is now.
+vendor: $(JAVASCRIPT_STAMP)
+	cd $(JAVASCRIPT) && node build.mjs
+	cp $(JAVASCRIPT)/dist/gamebus.iife.js $(JAVASCRIPT)/LICENSE clients/arena/gamebus_arena/static/vendor/
+	cp $(JAVASCRIPT)/node_modules/@msgpack/msgpack/LICENSE clients/arena/gamebus_arena/static/vendor/LICENSE.msgpack
 
 # Half an hour of every fault, again and again, in a new order.
 soak: install

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gamebus.catalog import BUILT_IN, DEFAULT_TOPIC_PREFIX, Catalog, parse_catalog
 from gamebus.errors import CatalogError, ConfigurationError
+
+USUAL_CATALOG: Final = Path("gamebus.toml")
+"""Where the catalog is looked for when no setting names it."""
 
 
 class _Section(BaseModel):
@@ -175,7 +178,7 @@ def load_catalog(settings: Settings) -> Catalog:
     Raises:
         CatalogError: the file cannot be read, or breaks a rule.
     """
-    path = settings.catalog or Path("gamebus.toml")
+    path = settings.catalog or USUAL_CATALOG
     if settings.catalog is None and not path.exists():
         return parse_catalog(file=BUILT_IN, topic_prefix=settings.kafka.topic_prefix)
     try:

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes sure that Python >= 3.11 with venv, Java >= 17, Maven, and Node >= 20 with npm are there: the local stack runs the real
 # Kafka from its published jars, and Node runs the JavaScript client. On Debian and Ubuntu as root what is missing is installed;
-# elsewhere the command that installs it is printed.
+# elsewhere the command that installs it is printed. With the argument `browser` Chromium as well, for the browser tests.
 set -euo pipefail
+browser=${1:-}
 
 find_missing() {
     missing=()
@@ -13,12 +14,16 @@ find_missing() {
     command -v mvn >/dev/null || missing+=(maven)
     if ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then missing+=(nodejs); fi
     command -v npm >/dev/null || missing+=(npm)
+    if [ "$browser" = browser ]; then
+        command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+    fi
 }
 
 find_missing
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 needed="gamebus needs Python 3.11 or newer, Java 17 or newer, Maven, and Node 20 or newer with npm"
+[ "$browser" != browser ] || needed="$needed, and Chromium for its browser tests"
 install="apt-get install -y --no-install-recommends ${missing[*]}"
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}" >&2

@@ -134,9 +134,10 @@ async def say_until_acked(player: Player, room: str, text: str, id_: str) -> Non
 class TestDev:
     async def test_the_ready_line_names_every_address(self, dev: Dev) -> None:
         """`gamebus dev` prints one JSON line with fixed keys when a client can connect."""
-        assert set(dev.addresses) == {"gateway", "dashboard", "kafka", "redis", "ops"}
+        assert set(dev.addresses) == {"gateway", "dashboard", "arena", "kafka", "redis", "ops"}
         assert dev.addresses["gateway"].startswith("ws://")
         assert dev.addresses["dashboard"] is None
+        assert dev.addresses["arena"].startswith("http://127.0.0.1:")
         assert dev.addresses["redis"].startswith("redis://")
         assert {"gateway", "processor-realtime", "processor-durable"} <= set(dev.addresses["ops"])
 

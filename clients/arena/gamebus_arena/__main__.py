@@ -1,0 +1,7 @@
+"""`python -m gamebus_arena`."""
+
+from __future__ import annotations
+
+from gamebus_arena.cli import app
+
+app()
