@@ -69,7 +69,7 @@ vendor: $(JAVASCRIPT_STAMP)
 soak: install
 	$(BIN)/gamebus verify --minutes 30 --faults all $(ARGS)
 
-BENCHES := realtime_publish gateway_ingest ack_latency consume outage
+BENCHES := realtime_publish gateway_ingest ack_latency consume outage interest
 
 # Alone on the machine, please. The figures also go to bench/results/.
 bench: install
