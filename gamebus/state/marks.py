@@ -89,7 +89,10 @@ class MarkState:
                     self._seen[partition] = max(mark, marks[partition])
                 elif found is None and expected:
                     gone.append(partition)
-                # A caller who began without a mark cannot tell that it is gone: it stays so until he loads it.
+                elif found is None:
+                    # A caller who began without a mark cannot tell that it is gone, and takes it for moved. What is found there the
+                    # next time is lower, and must not be moved over.
+                    self._seen[partition] = marks[partition]
         if gone:
             await self.load(gone)
         return before

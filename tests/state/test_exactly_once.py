@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -238,6 +239,8 @@ class ExactlyOnce(RuleBasedStateMachine):
         )
 
 
+# A failure is made smaller before it is told, for up to five minutes.
+@pytest.mark.timeout(600)
 def test_any_history_leaves_each_effect_exactly_once() -> None:
     """What was published is what the state counts, whatever happened on the way."""
     with running_redis_server() as server:

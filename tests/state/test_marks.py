@@ -66,6 +66,18 @@ class TestMarks:
         assert await marks.advance({A: 40}) == {A: None}
         assert await marks.load([A]) == {A: 40}
 
+    async def test_a_mark_that_was_taken_for_moved_is_not_moved_over(self, connection: Connection) -> None:
+        """Redis was emptied before the first advance, which cannot be told from a mark of 0; when it comes back with an older copy
+        after that, the mark of the copy is evidence of what is missing, and stays."""
+        marks = MarkState(connection)
+        await marks.load([A])
+        await connection.execute("DEL", connection.keys.shared("marks", "combat"))
+        assert await marks.advance({A: 6}) == {A: None}
+        await MarkState(connection).load([A])
+
+        assert await marks.advance({A: 8}) == {A: None}
+        assert await MarkState(connection).load([A]) == {A: None}
+
     async def test_a_mark_that_somebody_else_moved_is_told(self, connection: Connection) -> None:
         """What a process remembers of a partition is worth nothing after another one has had it, or Redis went back."""
         moved: list[tuple[str, int]] = []

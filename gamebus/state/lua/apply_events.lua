@@ -49,11 +49,16 @@ for index = first_window, #KEYS do
   end
 end
 
--- Record times between what the room has come to and now: the clock of a gateway that is behind must not let its identities leave
--- the window at once, nor one that is ahead empty it. Not the clock alone: a rebuild from Kafka goes through the times of the records.
+-- Record times lie between what was reached below these events and now: the clock of a gateway that is behind must not let its
+-- identities leave the window at once, nor one that is ahead empty it. Below, since a rebuild goes through the times of long ago.
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local floor_ms = ranges[1] and math.min(ranges[1][3], now_ms) or -math.huge
+local floor_ms = -math.huge
+for _, range in ipairs(ranges) do
+  if range[1] <= events[1][1] then
+    floor_ms = math.min(range[3], now_ms)
+  end
+end
 
 local outcome, counts, scores, oldest_ms = {}, {}, {}, math.huge
 local members, entries = {}, {}
