@@ -208,6 +208,7 @@ class TestCommand:
             "redis": "redis://redis.example/1",
             "folder": str(folder),
             "brokers": 0,
+            "proxied": [],
         }
         assert servers_of(folder) == []
 
