@@ -48,7 +48,7 @@ BREAKS = {
 # Those of our own processes that die for good.
 DEATHS = {"gateway_kill": 1, "realtime_kill": 1, "durable_kill": 1}
 
-# These meet processors at work, of which there is none here: see test_verify.py.
+# These meet processors at work, of which there is none here: only a run of `gamebus verify` has them.
 AT_WORK = {"realtime_dies", "durable_dies"}
 
 
