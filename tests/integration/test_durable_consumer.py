@@ -7,9 +7,6 @@ import contextlib
 from collections import Counter
 from collections.abc import Sequence
 
-import pytest
-
-from gamebus.delivery import durable_consumer
 from gamebus.delivery.dead_letters import DeadLetter, read_dead_letters
 from gamebus.delivery.durable_consumer import DurableConsumer, SourcedRecord
 from gamebus.delivery.durable_publisher import DurablePublisher
@@ -128,10 +125,9 @@ class TestOrder:
             assert of_room == ids[rooms.index(room) :: 6]
 
     async def test_a_handler_slower_than_the_poll_interval_keeps_its_partitions(
-        self, bootstrap_servers: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+        self, bootstrap_servers: str, topic_prefix: str
     ) -> None:
         """Polling goes on while a full partition waits for its handler, so the member is not thrown out and nothing repeats."""
-        monkeypatch.setattr(durable_consumer, "_MAX_POLL_INTERVAL_MS", 1_000)
         catalog = await created(bootstrap_servers, topic_prefix, partitions=1)
         topic = chat_topic(catalog)
 
@@ -147,6 +143,7 @@ class TestOrder:
                 *(bootstrap_servers, catalog, handler, publisher, Marks()),
                 group_id=topic_prefix,
                 max_poll_records=5,
+                max_poll_interval_ms=1_000,
                 session_timeout_ms=3_000,
             ) as consumer:
                 await until(lambda: len(handler.handled) >= 40)
