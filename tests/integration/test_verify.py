@@ -21,7 +21,7 @@ class TestVerify:
     async def test_no_promise_is_broken_under_faults(self, tmp_path: Path) -> None:
         """A fixed sequence of crashes and stalls on three brokers: no anomaly, every fault recovered from, the loss accounted for."""
         file, folder = tmp_path / "verdict.json", tmp_path / "run"
-        arguments = ["--minutes", "0.7", "--seed", str(SEED), "--faults", ",".join(FAULTS), "--json", str(file)]
+        arguments = ["--minutes", "1.1", "--seed", str(SEED), "--faults", ",".join(FAULTS), "--json", str(file)]
 
         done = await gamebus(environment(), "verify", *arguments, "--folder", str(folder), deadline_s=280)
 
