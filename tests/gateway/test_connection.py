@@ -514,6 +514,21 @@ class TestTakeover:
             sessions.heard.put_nowait(("alice", "another"))
             assert (await client.closed())[0] == 4501
 
+    async def test_a_takeover_that_nobody_heard_of_is_made_up_for(self) -> None:
+        """Redis was away when the player came to another gateway: his older connection is closed once it shows there."""
+        sessions = Announced()
+        async with serving(sessions) as harness, harness.client() as client:
+            _, session = await sessions.announced.get()
+            sessions.holds = session
+            await harness.players.missed("alice", session)
+            await harness.players.missed("alice", "gone")
+            await harness.players.missed("nobody", "gone")
+            await client.send("ping", 1)
+            assert (await client.receive())[0] == "pong", "it was announced last"
+            sessions.holds = "another"
+            await harness.players.missed("alice", session)
+            assert (await client.closed())[0] == 4501
+
 
 class Announced:
     """The takeover channel in the test's hands."""
