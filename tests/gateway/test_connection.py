@@ -481,6 +481,26 @@ class TestDrain:
             writer.close()
 
 
+class TestAdmission:
+    async def test_a_storm_is_told_when_to_come_back(self) -> None:
+        """Past the rate a hello is answered by `bye` 4003, each with a moment of its own; those who are in stay."""
+        async with serving(hello_burst=1, hello_per_second=0.1) as harness, harness.client() as inside:
+            waits = []
+            for number in range(3):
+                async with harness.connect() as websocket:
+                    client = Client(websocket)
+                    await client.send("hello", token(f"p{number}"))
+                    code, received = await client.closed()
+                assert code == 4003
+                waits.append(received[-1][3])
+            assert waits == sorted(waits)
+            assert waits[0] > 0
+            await inside.send("ping", 1)
+            assert (await inside.receive())[0] == "pong"
+            statistics = harness.server.statistics()
+            assert (statistics.admitted_total, statistics.deferred_total) == (1, 3)
+
+
 class TestTakeover:
     async def test_the_newest_connection_of_a_player_wins(self) -> None:
         """4501 for the old one, which must not come back; nobody sees the player leave."""
