@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gamebus.protocol.admission import LONGEST_WAIT_S, Admission
@@ -13,6 +13,7 @@ GAPS = st.lists(st.floats(0, 0.1), min_size=1, max_size=200)
 
 
 class TestAdmission:
+    @settings(deadline=None)
     @given(rate=RATES, burst=BURSTS, gaps=GAPS)
     def test_admits_no_more_than_burst_and_rate(self, rate: int, burst: int, gaps: list[float]) -> None:
         """Those who play keep their share, however the others arrive; everyone is admitted or told when to come back (Hypothesis)."""
@@ -36,6 +37,7 @@ class TestAdmission:
         admission = Admission(per_second=100, burst=1)
         assert all(admission.admit(1_000 + number / 99) is None for number in range(500))
 
+    @settings(deadline=None)
     @given(rate=st.integers(10, 1000), burst=BURSTS)
     def test_the_moments_are_as_far_apart_as_clients_are_let_in(self, rate: int, burst: int) -> None:
         """Who was sent away does not come back as a storm (Hypothesis)."""
