@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import secrets
 import signal
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ import pytest
 from gamebus.catalog import Role, parse_catalog
 from gamebus.delivery.partitioner import Partitioner
 from gamebus.delivery.topics import create_topics
-from tests.integration.gateway_kit import JSON, MSGPACK, GatewayProcess, environment, player, running
+from gamebus_client import Event, GameClient
+from tests.integration.durable_kit import eventually
+from tests.integration.gateway_kit import JSON, MSGPACK, GatewayProcess, environment, player, running, token
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -54,6 +57,10 @@ def room() -> str:
 def _name(of: str) -> str:
     """A player that no other test uses."""
     return f"{of}-{secrets.token_hex(4)}"
+
+
+async def _logged(gateway: GatewayProcess, event: str) -> bool:
+    return any(line["event"] == event for line in gateway.logs())
 
 
 async def _number_placed_on(gateway: GatewayProcess, asked: GatewayProcess) -> int:
@@ -195,6 +202,69 @@ class TestPlacement:
         assert 3 * published <= scattered < 4.5 * published
 
 
+_SPEAKERS = 6
+_CHATS = 25
+
+
+async def _texts(game: GameClient, count: int, halfway: asyncio.Event) -> list[str]:
+    """The first chats that a client gets; `halfway` is set when a quarter of them have come."""
+    texts: list[str] = []
+    async for message in game:
+        if isinstance(message, Event):
+            texts.append(message.data["text"])
+            if len(texts) == count // 4:
+                halfway.set()
+            if len(texts) == count:
+                break
+    return texts
+
+
+class TestReplacement:
+    async def test_every_chat_comes_once_while_a_gateway_is_replaced(
+        self, pair: Pair, tmp_path: Path, room: str
+    ) -> None:
+        """SIGTERM while players talk: they move to another gateway, each chat is acked, and comes once to everybody wherever he
+        was; the gateway ends without cutting anybody."""
+        with running(pair.settings, tmp_path) as third:
+            room = f"placed-{await _number_placed_on(third, pair.one)}"
+            names = [_name(f"speaker{number}") for number in range(_SPEAKERS)]
+            expected = sorted(f"{name} {number}" for name in names for number in range(_CHATS))
+            async with asyncio.timeout(90), AsyncExitStack() as stack:
+                # They know one gateway, and are sent to the one that is going to be replaced.
+                speakers = [
+                    await stack.enter_async_context(
+                        GameClient(pair.one.url, token(name), place=room, handler=lambda _: None)
+                    )
+                    for name in names
+                ]
+                moved = await stack.enter_async_context(GameClient(pair.one.url, token(_name("moved")), place=room))
+                stayed = await stack.enter_async_context(GameClient(pair.other.url, token(_name("stayed"))))
+                for game in (*speakers, moved, stayed):
+                    await game.join(room)
+                halfway = asyncio.Event()
+
+                async def speak(game: GameClient, name: str) -> None:
+                    for number in range(_CHATS):
+                        await game.chat(room, f"{name} {number}")
+
+                async with asyncio.TaskGroup() as tasks:
+                    heard = [tasks.create_task(_texts(game, len(expected), halfway)) for game in (moved, stayed)]
+                    for game, name in zip(speakers, names, strict=True):
+                        tasks.create_task(speak(game, name))
+                    await halfway.wait()
+                    third.process.send_signal(signal.SIGTERM)
+                assert [sorted(texts.result()) for texts in heard] == [expected, expected]
+                assert all(game.statistics().reconnects for game in (*speakers, moved))
+                # What would come a second time has a place before this one.
+                await speakers[0].chat(room, "the end")
+                for game in (moved, stayed):
+                    last = await anext(message async for message in game if isinstance(message, Event))
+                    assert last.data["text"] == "the end"
+            assert await asyncio.to_thread(third.process.wait, 40) == 0
+            assert third.logged("gateway.drained")["cut"] == 0
+            assert pair.one.place(room) != third.url
+
+
 class TestEnd:
     async def test_sigterm_drains_and_loses_nothing(
         self, bootstrap_servers: str, redis_url: str, tmp_path: Path, room: str
@@ -247,7 +317,7 @@ class TestEnd:
     async def test_workers_share_a_port(
         self, bootstrap_servers: str, redis_url: str, tmp_path: Path, room: str
     ) -> None:
-        """`--workers 2` is one address with two processes behind it; a room is one across them."""
+        """`--workers 2` is one address with two processes behind it; a room is one across them, and one that dies is replaced."""
         settings = await asyncio.to_thread(_settings, bootstrap_servers, redis_url)
         with running(settings, tmp_path, "--workers", "2") as gateway:
             assert len(gateway.addresses["boots"]) == 2
@@ -258,3 +328,8 @@ class TestEnd:
                 await clients[0].send("pub", "chat", room, {"text": "to all workers"}, "1")
                 for client in clients:
                     assert (await client.wait_for("event"))[6] == "1"
+                os.kill(gateway.addresses["workers"][0]["pid"], signal.SIGKILL)
+                await eventually(partial(_logged, gateway, "worker.restarted"))
+                async with player(gateway.url, _name("p"), room=room) as late:
+                    await late.send("pub", "chat", room, {"text": "to the living"}, "2")
+                    await late.wait_for("ack")
