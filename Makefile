@@ -62,8 +62,7 @@ browser: install $(JAVASCRIPT_STAMP)
 # Give the arena the JavaScript client as it is now.
 vendor: $(JAVASCRIPT_STAMP)
 	cd $(JAVASCRIPT) && node build.mjs
-	cp $(JAVASCRIPT)/dist/gamebus.iife.js $(JAVASCRIPT)/LICENSE clients/arena/gamebus_arena/static/vendor/
-	cp $(JAVASCRIPT)/node_modules/@msgpack/msgpack/LICENSE clients/arena/gamebus_arena/static/vendor/LICENSE.msgpack
+	cp $(JAVASCRIPT)/dist/gamebus.iife.js $(JAVASCRIPT)/dist/LICENSE.msgpack $(JAVASCRIPT)/LICENSE clients/arena/gamebus_arena/static/vendor/
 
 # Half an hour of every fault, again and again, in a new order.
 soak: install

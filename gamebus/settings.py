@@ -61,6 +61,12 @@ class GatewaySettings(_Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    advertised_url: str = Field(
+        "",
+        pattern="^(wss?://[^ ]+)?$",
+        description="Websocket URL under which clients reach this gateway, for `/place`; empty: the address it listens on, "
+        "unless that is a wildcard.",
+    )
     ops_port: int = Field(0, ge=0, le=65535, description="Port of `/healthz` and `/metrics`; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=64, description="Processes that share the port (SO_REUSEPORT).")
     origins: tuple[str, ...] = Field((), description="Allowed `Origin` values of browsers; empty allows all.")

@@ -1,6 +1,7 @@
-// Builds dist/: an ES module (msgpack stays an import) and an IIFE for <script> tags (msgpack inside, global `gamebus`).
+// Builds dist/, with msgpack inside: an ES module, for bundlers and for `<script type="module">` alike, and an IIFE for plain
+// `<script>` tags (global `gamebus`), which is copied alone and so names no source map.
 // `--tests` also bundles each test file, so that node's own test runner can run them.
-import { readdir, rm } from "node:fs/promises";
+import { copyFile, readdir, rm } from "node:fs/promises";
 import { build } from "esbuild";
 
 const common = {
@@ -12,16 +13,20 @@ const common = {
 const entry = ["src/index.ts"];
 
 await Promise.all([
-  build({ ...common, entryPoints: entry, format: "esm", packages: "external", outfile: "dist/gamebus.js" }),
+  build({ ...common, entryPoints: entry, format: "esm", outfile: "dist/gamebus.js" }),
   build({
     ...common,
     entryPoints: entry,
     format: "iife",
     globalName: "gamebus",
     minify: true,
+    sourcemap: false,
     outfile: "dist/gamebus.iife.js",
   }),
 ]);
+
+// It is inside the two, so its licence goes with them.
+await copyFile("node_modules/@msgpack/msgpack/LICENSE", "dist/LICENSE.msgpack");
 
 if (process.argv.includes("--tests")) {
   await rm("dist/test", { recursive: true, force: true });

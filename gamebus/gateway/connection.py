@@ -26,6 +26,7 @@ from typing import Final, Protocol, cast
 from websockets.http11 import Request
 from websockets.protocol import State
 
+from gamebus.gateway import place_request
 from gamebus.gateway.handshake import bad_request, encoding_of, respond, server_protocol
 from gamebus.gateway.keepalive import Keepalive, Liveness, TimerWheel
 from gamebus.gateway.message_reader import MessageReader
@@ -67,6 +68,8 @@ class Counters:
     messages: int = 0
     refused: Counter[int] = field(default_factory=Counter)
     """Handshakes by HTTP status."""
+    placements: Counter[int] = field(default_factory=Counter)
+    """Answers to `GET /place`, by HTTP status."""
     closed: Counter[int] = field(default_factory=Counter)
     """Connections closed by the gateway, by close code."""
     cut: int = 0
@@ -85,6 +88,9 @@ class Host(Protocol):
 
     def take_place(self, connection: Connection) -> bool:
         """Count an open connection; false when the gateway is full."""
+
+    def place(self, room: str) -> str | None:
+        """URL of the gateway that should take a room; None when it is not known."""
 
     def drive(self, connection: Connection, encoding: Encoding, outbox: Outbox, now: float) -> SessionDriver:
         """Make the driver of a connection that has just opened."""
@@ -280,16 +286,21 @@ class Connection(asyncio.Protocol):
             self._send_control_frames()
 
     def _answer(self, request: Request, now: float) -> None:
-        protocol = self._reader.protocol
-        response = respond(protocol, request, has_room=lambda: self._host.take_place(self))
+        protocol, host = self._reader.protocol, self._host
+        if place_request.asks(request):
+            response = place_request.respond(protocol, request, place=host.place, origins=host.settings.origins)
+            answered = host.counters.placements
+        else:
+            response = respond(protocol, request, has_room=lambda: host.take_place(self))
+            answered = host.counters.refused
         protocol.send_response(response)
         if protocol.state is not State.OPEN:
-            self._host.counters.refused[response.status_code] += 1
+            answered[response.status_code] += 1
             self._send_control_frames()
             return
         assert self._transport is not None
         self._send_control_frames()
-        settings = self._host.settings
+        settings = host.settings
         self._encoding = encoding_of(protocol)
         self._outbox = Outbox(
             self._transport.write,
@@ -298,7 +309,7 @@ class Connection(asyncio.Protocol):
             call_soon=asyncio.get_running_loop().call_soon,
             limit_bytes=settings.outbox_bytes,
         )
-        self._driver = self._host.drive(self, self._encoding, self._outbox, now)
+        self._driver = host.drive(self, self._encoding, self._outbox, now)
         interval_s = settings.ping_interval_ms / 1000
         # The first ping comes at a random time, so that connections made together, after a restart, are not pinged together.
         self._keepalive = Keepalive(

@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
-import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,11 +37,14 @@ from gamebus.errors import ConfigurationError, TopicError, first_error
 from gamebus.gateway.auth import TokenVerifier
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.interest import Partition
+from gamebus.gateway.placement import Placement, advertised_url
 from gamebus.gateway.players import PlayerRegistry
 from gamebus.gateway.server import Server
 from gamebus.gateway.session_driver import Bus
+from gamebus.gateway.signals import stopping
 from gamebus.settings import Settings
 from gamebus.state.connection import connect
+from gamebus.state.gateways import GatewayState
 from gamebus.state.positions import PositionState
 from gamebus.state.presence import PresenceState
 from gamebus.state.sessions import SessionState
@@ -89,13 +90,13 @@ async def run(settings: Settings, catalog: Catalog, *, ready: Ready | None = Non
         ConfigurationError: it cannot start as things are; the message says what to do.
     """
     reading = asyncio.ensure_future(current_catalog(settings.kafka.bootstrap_servers, catalog))
-    with _signals(reading.cancel):
+    with stopping(reading.cancel):
         await asyncio.wait((reading,))
     if reading.cancelled():
         log.info("gateway.start_given_up")
         return
     gateway = Gateway(settings, catalog, reading.result(), reuse_port=reuse_port)
-    with _signals(gateway.stop):
+    with stopping(gateway.stop):
         await gateway.run(ready)
 
 
@@ -152,6 +153,10 @@ class Gateway:
         )
         self._realtime_tail, self._durable_tail = self._make_tails()
         self._players = PlayerRegistry(SessionState(self._redis))
+        self._placement = Placement(
+            GatewayState(self._redis),
+            partition=lambda room: self._partitioner.partition(self._hub.realtime_topics[0], room),
+        )
         self._server = Server(
             settings=settings.gateway,
             auth=settings.auth,
@@ -164,6 +169,7 @@ class Gateway:
                 players=self._players,
                 event_type=lambda name: self._catalog.types[name],
             ),
+            place=self._placement.place,
             reuse_port=reuse_port,
         )
         self._collector = StatisticsCollector()
@@ -229,12 +235,15 @@ class Gateway:
             following = tasks.create_task(self._follower.run(), name="generations")
             await self._follower.current.wait()
             url = await self._server.listen()
+            tasks.create_task(self._placement.run(advertised_url(self._settings.gateway, url)), name="placement")
             self._starting = None
             log.info("gateway.ready", url=url, ops=self._ops.url, boot=self.boot)
             if ready is not None:
                 ready(Addresses(gateway=url, ops=self._ops.url, boot=self.boot))
             await self._stop.wait()
             following.cancel()
+            # Clients that are sent away now are placed elsewhere.
+            self._placement.stop()
             await self._shut_down()
             for task in background:
                 task.cancel()
@@ -370,27 +379,3 @@ def _positions(tail: Tail, topics: tuple[str, ...], counts: Mapping[str, int]) -
             assert position is not None, "the tail has caught up"
             positions[topic, partition] = position
     return positions
-
-
-@contextlib.contextmanager
-def _signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Call `stop` at the first SIGTERM or SIGINT; the second one ends the process at once."""
-    loop = asyncio.get_running_loop()
-    seen = 0
-
-    def on_signal(number: signal.Signals) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            log.warning("gateway.killed", signal=number.name)
-            os._exit(128 + number)
-        stop()
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

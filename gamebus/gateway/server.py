@@ -14,7 +14,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,6 +55,7 @@ class ServerStatistics:
     sockets: int = gauge("Sockets, those in the handshake and those that are closing included.")
     messages_total: int = counter("Messages received.")
     refused_total: Mapping[str, int] = counter("Opening handshakes refused.", label="status")
+    placements_total: Mapping[str, int] = counter("Answers to GET /place.", label="status")
     closed_total: Mapping[str, int] = counter("Connections closed by the gateway.", label="code")
     cut_total: int = counter("Connections cut because the peer let a deadline pass.")
 
@@ -65,6 +66,7 @@ class Server:
     Args:
         auth: how much clock difference a token's expiry forgives.
         verify: checks tokens.
+        place: gives the URL of the gateway that should take a room; None when it is not known.
         reuse_port: share the port with other processes (SO_REUSEPORT).
     Raises:
         ConfigurationError: the address cannot be had.
@@ -78,6 +80,7 @@ class Server:
         catalog: Catalog,
         verify: Verify,
         bus: Bus,
+        place: Callable[[str], str | None],
         reuse_port: bool = False,
     ) -> None:
         self.settings = settings
@@ -86,6 +89,7 @@ class Server:
         self._catalog = catalog
         self._verify = verify
         self._bus = bus
+        self.place = place
         self._limits = Limits(
             frame_bytes=settings.frame_bytes,
             batch=settings.max_batch,
@@ -170,6 +174,7 @@ class Server:
             sockets=len(self._sockets),
             messages_total=counters.messages,
             refused_total={str(status): count for status, count in counters.refused.items()},
+            placements_total={str(status): count for status, count in counters.placements.items()},
             closed_total={str(int(code)): count for code, count in counters.closed.items()},
             cut_total=counters.cut,
         )

@@ -113,11 +113,20 @@ class ScriptedGateway:
     Args:
         scripts: what happens on the first, the second, ... connection.
         refusals: HTTP answers `(status, headers)` to the first handshakes, in place of a connection.
+        places: HTTP answers `(status, body)` to the first requests for a place; 503 to the rest.
     """
 
-    def __init__(self, *scripts: Script, refusals: list[tuple[int, dict[str, str]]] | None = None) -> None:
+    def __init__(
+        self,
+        *scripts: Script,
+        refusals: list[tuple[int, dict[str, str]]] | None = None,
+        places: list[tuple[int, str]] | None = None,
+    ) -> None:
         self._scripts = list(scripts)
         self._refusals = list(refusals or [])
+        self._places = list(places or [])
+        self.asked: list[str] = []
+        """Paths of the requests for a place."""
         self._failures: list[Exception] = []
         self._server: Server | None = None
         self.handshakes = 0
@@ -152,6 +161,10 @@ class ScriptedGateway:
         return f"ws://127.0.0.1:{port}/v1"
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        if "/place" in request.path:
+            self.asked.append(request.path)
+            status, body = self._places.pop(0) if self._places else (503, "unavailable")
+            return connection.respond(HTTPStatus(status), body)
         self.handshakes += 1
         if not self._refusals:
             return None

@@ -133,6 +133,7 @@ class Harness:
                 players=self.players,
                 event_type=lambda name: self.catalog.types[name],
             ),
+            place=lambda _: None,
         )
         self.url = ""
 

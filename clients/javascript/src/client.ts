@@ -29,6 +29,11 @@ export interface ClientOptions {
   readonly encoding?: EncodingName | undefined;
   /** Constructor of websockets; needed where there is no global one (Node 20: `WebSocket` of `ws`). */
   readonly WebSocket?: unknown;
+  /**
+   * A room. The gateway is asked which one should take it, before each connection, and that one is connected to; when it cannot
+   * be asked, the given one is. Rooms work everywhere; so players of a room meet on few gateways, which costs less.
+   */
+  readonly place?: string | undefined;
   /** Durable events that may wait for their outcome; past it a publish rejects with `OutboxFull` and `overflow` is told. */
   readonly outboxEvents?: number | undefined;
   /** Messages (ticks aside) that may wait for an iteration. */
@@ -102,6 +107,7 @@ export class GameClient implements AsyncIterable<Message> {
     this.#page = options.page === undefined ? currentPage() : options.page;
     this.#session = new Session({
       url: gatewayUrl(url),
+      place: options.place ?? null,
       tokens: new TokenSource(token),
       encoding: ENCODINGS[options.encoding ?? "msgpack"],
       timers: this.#timers,
@@ -196,16 +202,17 @@ export class GameClient implements AsyncIterable<Message> {
 
   // Realtime: written at once or dropped
 
-  /** Send one's position (a game server: that of `player`); false when it was dropped and counted. */
+  /** Send one's position (a game server: that of `player`); its `seq`, or null when it was dropped and counted. */
   move(
     room: string,
     x: number,
     y: number,
     z: number,
     { velocity, heading, player }: MoveOptions = {},
-  ): boolean {
-    const data = position(this.#session.protocol.nextSeq(), x, y, z, velocity, heading);
-    return this.#session.send(room, "position", data, player);
+  ): number | null {
+    const seq = this.#session.protocol.nextSeq();
+    const data = position(seq, x, y, z, velocity, heading);
+    return this.#session.send(room, "position", data, player) ? seq : null;
   }
 
   /** Tell that this player is alive, with the round trip of the last `ping`; false when it was dropped. */

@@ -59,6 +59,11 @@ export class Interpolator {
     this.#add(positions, serverMs);
   }
 
+  /** Draw a player no longer, until a newer position comes: he left the room, or died. */
+  forget(player: string): void {
+    this.#samples.delete(player);
+  }
+
   /** All players that are to be seen at the gateway's time `serverMs`; nobody while that is not known (null). */
   sample(serverMs: number | null): Map<string, Pose> {
     const poses = new Map<string, Pose>();

@@ -10,6 +10,7 @@ import { ConnectError, HandshakeRefused, ProtocolViolation } from "./errors.js";
 import { Keepalive } from "./keepalive.js";
 import type { Closed, Reconnecting } from "./messages.js";
 import type { Lost, Notice } from "./notices.js";
+import type { Placement } from "./placement.js";
 import type { ClientProtocol } from "./protocol.js";
 import { Timer } from "./timer.js";
 import type { Timers } from "./timers.js";
@@ -52,7 +53,7 @@ export class InboxFull extends Error {}
 
 /** What a link is made of. */
 export interface LinkParts {
-  readonly url: string;
+  readonly placement: Placement;
   readonly subprotocol: string;
   readonly protocol: ClientProtocol;
   readonly tokens: TokenSource;
@@ -209,7 +210,7 @@ export class Link {
       // A failed fetch() is a TypeError, so what passes cannot be told from what does not.
       this.lastError = new ConnectError(`no token: ${String(error)}`, { cause: error });
     }
-    const lost = token === undefined || this.#stopped ? null : await this.#connection(token);
+    const lost = token === undefined || this.#stopped ? null : await this.#placed(token);
     if (lost === null) {
       return { code: null, reason: this.lastError?.message ?? "", terminal: false, atLeastMs: 0 };
     }
@@ -220,9 +221,19 @@ export class Link {
     return lost;
   }
 
+  /** A connection to the gateway that takes the room; null when it never opened. */
+  async #placed(token: string): Promise<Lost | null> {
+    const { placement } = this.#parts;
+    const url = await Promise.race([placement.url(), this.#stop]);
+    if (url === undefined) return null;
+    const lost = await this.#connection(url, token);
+    if (lost === null) placement.failed(url);
+    return lost;
+  }
+
   /** One connection from its handshake to its end; null when it never opened. */
-  async #connection(token: string): Promise<Lost | null> {
-    const { url, subprotocol, timers, protocol } = this.#parts;
+  async #connection(url: string, token: string): Promise<Lost | null> {
+    const { subprotocol, timers, protocol } = this.#parts;
     const socket = new this.#parts.WebSocket(url, [subprotocol]);
     socket.binaryType = "arraybuffer";
     let open = false;

@@ -18,6 +18,7 @@ import { Inbox } from "./inbox.js";
 import { InboxFull, Link, type SocketConstructor } from "./link.js";
 import type { Ack, Closed, Message, Reconnecting, Refusal } from "./messages.js";
 import type { Notice } from "./notices.js";
+import { Placement } from "./placement.js";
 import { ClientProtocol, type RealtimeEvent } from "./protocol.js";
 import { type ClientStatistics, Counts, type DropReason } from "./statistics.js";
 import type { Timers } from "./timers.js";
@@ -32,6 +33,7 @@ export const VERSION = "gamebus-client/0.1.0 (javascript)";
 /** What a session is made of. */
 export interface SessionParts {
   readonly url: string;
+  readonly place: string | null;
   readonly tokens: TokenSource;
   readonly encoding: Encoding;
   readonly timers: Timers;
@@ -69,6 +71,7 @@ export class Session {
     this.#waiters = new Waiters(parts.timers);
     this.#link = new Link({
       ...parts,
+      placement: new Placement(parts.url, parts.place, parts.timers),
       subprotocol: parts.encoding.subprotocol,
       protocol: this.protocol,
       take: (notice) => this.#take(notice),

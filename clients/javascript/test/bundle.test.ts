@@ -31,6 +31,17 @@ describe("the build", () => {
     assert.deepEqual(Object.keys(await import(path)), PUBLIC);
   });
 
+  test("needs no other file: no module to resolve, no source map that is not there", () => {
+    for (const path of ["dist/gamebus.js", "dist/gamebus.iife.js"]) {
+      const text = readFileSync(path, "utf8");
+      assert.doesNotMatch(text, /^import |\bimport\(|\brequire\(/m);
+      for (const [, map] of text.matchAll(/sourceMappingURL=(\S+)/g)) {
+        assert(readFileSync(`dist/${map}`).length > 0);
+        assert.notEqual(path, "dist/gamebus.iife.js");
+      }
+    }
+  });
+
   test("as a script of a page needs nothing else and defines `gamebus`", () => {
     const page = createContext({
       TextDecoder,
@@ -54,7 +65,8 @@ describe("the build", () => {
 
   test("the package names the files that are built", () => {
     const { main, types, unpkg, exports } = JSON.parse(readFileSync("package.json", "utf8"));
-    for (const path of [main, unpkg, exports["."].default]) assert(readFileSync(path).length > 0);
+    for (const path of [main, unpkg, exports["."].default, exports["./iife"]])
+      assert(readFileSync(path).length > 0);
     assert.equal(types, exports["."].types);
   });
 });

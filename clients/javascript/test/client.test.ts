@@ -120,7 +120,7 @@ describe("overflow", () => {
     const ballast = "x".repeat(30_000);
     let written = 0;
     while (stage.game.send("arena", "position", ballast)) written += 1;
-    assert.equal(stage.game.move("arena", 1, 2, 3), false);
+    assert.equal(stage.game.move("arena", 1, 2, 3), null);
     assert.deepEqual(told, [
       { kind: "overflow", queue: "socket", room: "arena", type: "position", id: null },
     ]);
@@ -207,6 +207,19 @@ describe("iteration", () => {
     await entered(stage);
     await stage.game.close();
     assert.equal((await stage.game.messages().next()).done, true);
+  });
+});
+
+describe("move", () => {
+  test("tells the seq by which the position is known in a tick; null when it was dropped", async (context) => {
+    const stage = await scene(context);
+    const wire = await entered(stage);
+    const seq = stage.game.move("arena", 1, 2, 3);
+    assert.deepEqual(await wire.frames.get(), ["pub", "position", "arena", [seq, 1, 2, 3]]);
+    const lost = new Promise((resolve) => stage.game.on("reconnecting", resolve));
+    wire.cut();
+    await lost;
+    assert.equal(stage.game.move("arena", 1, 2, 3), null);
   });
 });
 

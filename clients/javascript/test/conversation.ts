@@ -232,7 +232,7 @@ export class Conversation {
   #realtime(call: Call): boolean | number {
     switch (call.call) {
       case "move":
-        return this.#game.move(call.room, call.x, call.y, call.z, call);
+        return this.#game.move(call.room, call.x, call.y, call.z, call) !== null;
       case "heartbeat":
         return this.#game.heartbeat(call.room);
       case "send":

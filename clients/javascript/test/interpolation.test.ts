@@ -109,6 +109,16 @@ describe("Interpolator", () => {
     assert.equal(poses.get("carol")?.x, 7);
   });
 
+  test("a player that is forgotten is not drawn until a newer position comes, and the others stay", () => {
+    const players = interpolator();
+    tick(players, 1_000, { ann: at(1), bob: at(2) });
+    players.forget("bob");
+    players.forget("nobody");
+    assert.deepEqual([...players.sample(1_100).keys()], ["ann"]);
+    tick(players, 1_200, { bob: at(50) });
+    assert.equal(players.sample(1_300).get("bob")?.x, 50);
+  });
+
   test("keeps no more than its buffer, however long nobody draws", () => {
     const players = new Interpolator({ delayMs: 100, bufferMs: 1_000 });
     for (let ms = 0; ms < 100_000; ms += 50) tick(players, ms, { bob: at(ms) });

@@ -78,6 +78,10 @@ function restored(value: unknown): unknown {
 export class ScriptedGateway {
   readonly connections = new Queue<Wire>();
   readonly #refusals: number[] = [];
+  /** Paths of the requests for a place. */
+  readonly asked: string[] = [];
+  /** What the next of them are answered; 503 after that. */
+  readonly places: string[] = [];
   readonly #http: Server = createServer();
   readonly #sockets: WebSocketServer;
 
@@ -89,6 +93,11 @@ export class ScriptedGateway {
         assert.deepEqual([...offered], [subprotocol]);
         return subprotocol;
       },
+    });
+    this.#http.on("request", (request, response) => {
+      this.asked.push(request.url ?? "");
+      const body = this.places.shift();
+      response.writeHead(body === undefined ? 503 : 200, { connection: "close" }).end(body);
     });
     this.#http.on("upgrade", (request, socket: Duplex, head) => {
       const status = this.#refusals.shift();

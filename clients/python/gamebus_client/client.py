@@ -54,6 +54,8 @@ class GameClient:
             after its token has expired. OSError and TimeoutError of the function count as a failed attempt; any other
             exception ends the client.
         encoding: `json` for reading along with a proxy; else leave it. Or a codec of one's own for one of the two subprotocols.
+        place: a room. The gateway is asked which one should take it, before each connection, and that one is connected to; when it
+            cannot be asked, `url` is. Rooms work everywhere; so players of a room meet on few gateways, which costs less.
         handler: called with each message in place of iteration, between two reads of the socket: it must be quick. An
             exception in it ends the client and is raised at the end of the `async with` block.
         outbox_events: durable events that may wait for their outcome; past it `OutboxFull` is raised.
@@ -73,6 +75,7 @@ class GameClient:
         token: Token,
         *,
         encoding: Literal["msgpack", "json"] | Codec = "msgpack",
+        place: str | None = None,
         handler: Callable[[Message], None] | None = None,
         outbox_events: int = 256,
         inbox_messages: int = 10_000,
@@ -84,6 +87,7 @@ class GameClient:
             _gateway_url(url),
             TokenSource(token),
             CODECS[encoding] if isinstance(encoding, str) else encoding,
+            place=place,
             handler=handler,
             outbox_events=outbox_events,
             inbox_messages=inbox_messages,

@@ -27,6 +27,7 @@ from websockets.typing import Subprotocol
 from gamebus_client.codec import Frame
 from gamebus_client.exceptions import ConnectError, HandshakeRefused, ProtocolViolation
 from gamebus_client.messages import Closed, Reconnecting
+from gamebus_client.placement import Placement
 from gamebus_client.protocol import ClientProtocol, Lost, Notice
 from gamebus_client.reconnect import TOKEN_EXPIRED, Backoff
 from gamebus_client.tokens import TokenSource
@@ -53,7 +54,7 @@ class Link:
     """Keeps one connection open.
 
     Args:
-        url: address of the gateway, path included.
+        placement: chooses the gateway of each attempt.
         take: called for each notice of the protocol; raises :exc:`InboxFull` to have the connection closed.
         reconnecting: called before each pause.
         may_connect: awaited after the pause: when the program is ready for more.
@@ -61,7 +62,7 @@ class Link:
 
     def __init__(
         self,
-        url: str,
+        placement: Placement,
         subprotocol: str,
         protocol: ClientProtocol,
         tokens: TokenSource,
@@ -71,7 +72,9 @@ class Link:
         reconnecting: Callable[[Reconnecting], None],
         may_connect: Callable[[], Awaitable[None]],
     ) -> None:
-        self._url = url
+        self._placement = placement
+        # Of the present or last attempt.
+        self._url = ""
         self._subprotocol = Subprotocol(subprotocol)
         self._protocol = protocol
         self._tokens = tokens
@@ -148,12 +151,15 @@ class Link:
         self.flush()
 
     async def _attempt(self) -> Lost:
+        self._url = ""
         try:
             token = await self._token()
+            self._url = await self._placement.url()
             connection = await self._dial()
-        except HandshakeRefused:
-            raise
         except ConnectError as error:
+            named = self._placement.failed(self._url)
+            if isinstance(error, HandshakeRefused) and not named:
+                raise
             self.last_error = error
             return Lost(None, str(error), terminal=False, at_least_s=error.retry_after_s or 0.0)
         close_code, reason = 1000, ""

@@ -24,6 +24,7 @@ from gamebus_client.exceptions import (
 from gamebus_client.inbox import Inbox
 from gamebus_client.link import InboxFull, Link
 from gamebus_client.messages import Ack, Closed, Error, Event, Joined, Left, Message, Reconnected, Reconnecting, Tick
+from gamebus_client.placement import Placement
 from gamebus_client.protocol import ClientProtocol, Notice, Refused, State
 from gamebus_client.statistics import ClientStatistics
 from gamebus_client.tokens import TokenSource
@@ -60,12 +61,14 @@ class Session:
         tokens: TokenSource,
         codec: Codec,
         *,
+        place: str | None,
         handler: Callable[[Message], None] | None,
         outbox_events: int,
         inbox_messages: int,
         rng: Random,
     ) -> None:
         self._url = url
+        self._place = place
         self._codec = codec
         self._rng = rng
         self._handler = handler
@@ -98,7 +101,7 @@ class Session:
         if self._task is not None:
             raise RuntimeError("a GameClient is entered once; make a new one")
         self._link = Link(
-            self._url,
+            Placement(self._url, self._place),
             self._codec.subprotocol,
             self.protocol,
             self.tokens,
