@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--rooms", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     given = parser.parse_args()
-    many = _MANY
+    many: tuple[Case, ...] = _MANY
     if given.players is not None:
         many = tuple(Case(server, given.players, given.rooms) for server in (_OURS, _BATCHED))
     sizes = () if given.players is not None else tuple(_CASES)
