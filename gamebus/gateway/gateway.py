@@ -48,6 +48,7 @@ from gamebus.state.gateways import GatewayState
 from gamebus.state.positions import PositionState
 from gamebus.state.presence import PresenceState
 from gamebus.state.sessions import SessionState
+from gamebus.state.vitals_reporter import VitalsReporter
 from gamebus.telemetry.metrics import StatisticsCollector
 from gamebus.telemetry.ops import OpsServer
 
@@ -174,6 +175,9 @@ class Gateway:
         )
         self._collector = StatisticsCollector()
         self._ops = self._make_ops()
+        self._vitals = VitalsReporter(
+            self._redis, id_=self.boot, role="gateway", ops=self._ops.url, collector=self._collector
+        )
 
     def stop(self) -> None:
         """Make :meth:`run` shut down in order; a start that is under way is given up."""
@@ -225,6 +229,7 @@ class Gateway:
                     ("players", self._players),
                     ("server", self._server),
                     ("reporter", self._reporter),
+                    ("vitals", self._vitals),
                 )
             ]
             for publisher in (self._realtime, self._durable):
@@ -235,7 +240,8 @@ class Gateway:
             following = tasks.create_task(self._follower.run(), name="generations")
             await self._follower.current.wait()
             url = await self._server.listen()
-            tasks.create_task(self._placement.run(advertised_url(self._settings.gateway, url)), name="placement")
+            self._vitals.url = advertised_url(self._settings.gateway, url)
+            tasks.create_task(self._placement.run(self._vitals.url), name="placement")
             self._starting = None
             log.info("gateway.ready", url=url, ops=self._ops.url, boot=self.boot)
             if ready is not None:
@@ -247,6 +253,7 @@ class Gateway:
             await self._shut_down()
             for task in background:
                 task.cancel()
+            await self._vitals.forget()
             self._ops.stop()
             await ops
 
@@ -345,6 +352,7 @@ class Gateway:
         self._collector.add("hub", self._hub.statistics)
         self._collector.add("realtime_publisher", self._realtime.statistics)
         self._collector.add("durable_publisher", self._durable.statistics)
+        self._collector.add("redis", self._redis.statistics)
         registry = CollectorRegistry()
         registry.register(self._collector)
         settings = self._settings.gateway

@@ -33,7 +33,8 @@ from gamebus.protocol.frames import Encoding
 from gamebus.protocol.limits import Limits
 from gamebus.protocol.session import Session
 from gamebus.settings import AuthSettings, GatewaySettings
-from gamebus.telemetry.metrics import counter, gauge
+from gamebus.telemetry.histogram import Distribution
+from gamebus.telemetry.metrics import counter, gauge, histogram
 
 _BACKLOG: Final = 1024
 _SWEEP_S: Final = 0.05
@@ -58,6 +59,7 @@ class ServerStatistics:
     placements_total: Mapping[str, int] = counter("Answers to GET /place.", label="status")
     closed_total: Mapping[str, int] = counter("Connections closed by the gateway.", label="code")
     cut_total: int = counter("Connections cut because the peer let a deadline pass.")
+    ack_seconds: Distribution = histogram("From taking a durable publish to its ack.")
 
 
 class Server:
@@ -177,6 +179,7 @@ class Server:
             placements_total={str(status): count for status, count in counters.placements.items()},
             closed_total={str(int(code)): count for code, count in counters.closed.items()},
             cut_total=counters.cut,
+            ack_seconds=self._bus.ack_seconds.snapshot(),
         )
 
     # Host
