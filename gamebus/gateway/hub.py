@@ -36,7 +36,8 @@ from gamebus.record import decode_durable, decode_realtime
 from gamebus.room_types import Interest as RoomInterest
 from gamebus.room_types import room_type_of
 from gamebus.settings import GatewaySettings
-from gamebus.telemetry.metrics import counter, gauge
+from gamebus.telemetry.histogram import Distribution
+from gamebus.telemetry.metrics import counter, gauge, histogram
 
 _POSITION: Final = "position"
 _HOUSEKEEPING_S: Final = 1.0
@@ -69,6 +70,7 @@ class HubStatistics:
     tick_entries_total: int = counter("Positions in these ticks.")
     tick_frames_total: int = counter("Tick frames to clients, those of slow readers conflated.")
     positions_total: int = counter("Positions taken into ticks.")
+    age_seconds: Distribution = histogram("Age of the oldest position of a tick when it is sent.")
     dropped_total: Mapping[str, int] = counter("Positions that were not taken.", label="reason")
     events_total: int = counter("Durable events read and passed on to whoever is here.")
     event_frames_total: int = counter("Durable event frames to clients.")
@@ -256,6 +258,7 @@ class Hub:
                 self._departed += 1
                 continue
             if not room.moved:
+                room.oldest_ms = event.server_ms
                 self._ticker.add(room)
             room.moved[player] = event.data
             taken += 1
@@ -317,6 +320,7 @@ class Hub:
             tick_entries_total=self._ticker.entries,
             tick_frames_total=self._ticker.frames,
             positions_total=self._positions,
+            age_seconds=self._ticker.age.snapshot(),
             dropped_total={"stale": self._stale + self._ticker.stale, "departed": self._departed},
             events_total=self._events,
             event_frames_total=self._event_frames,
