@@ -35,6 +35,7 @@ from gamebus.delivery.tail import Tail
 from gamebus.delivery.topics import partition_counts
 from gamebus.errors import ConfigurationError, TopicError, first_error
 from gamebus.gateway.auth import TokenVerifier
+from gamebus.gateway.directory import Directory
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.interest import Partition
 from gamebus.gateway.placement import Placement, advertised_url
@@ -44,6 +45,7 @@ from gamebus.gateway.session_driver import Bus
 from gamebus.gateway.signals import stopping
 from gamebus.settings import Settings
 from gamebus.state.connection import connect
+from gamebus.state.directory import DirectoryState
 from gamebus.state.gateways import GatewayState
 from gamebus.state.positions import PositionState
 from gamebus.state.presence import PresenceState
@@ -175,6 +177,7 @@ class Gateway:
         )
         self._collector = StatisticsCollector()
         self._ops = self._make_ops()
+        self._directory = Directory(DirectoryState(self._redis), gateway=self.boot, census=self._hub.census)
         self._vitals = VitalsReporter(
             self._redis, id_=self.boot, role="gateway", ops=self._ops.url, collector=self._collector
         )
@@ -229,6 +232,7 @@ class Gateway:
                     ("players", self._players),
                     ("server", self._server),
                     ("reporter", self._reporter),
+                    ("directory", self._directory),
                     ("vitals", self._vitals),
                 )
             ]
@@ -253,6 +257,7 @@ class Gateway:
             await self._shut_down()
             for task in background:
                 task.cancel()
+            await self._directory.forget()
             await self._vitals.forget()
             self._ops.stop()
             await ops

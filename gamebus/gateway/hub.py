@@ -36,6 +36,7 @@ from gamebus.record import decode_durable, decode_realtime
 from gamebus.room_types import Interest as RoomInterest
 from gamebus.room_types import room_type_of
 from gamebus.settings import GatewaySettings
+from gamebus.state.directory import PlayerEntry, RoomEntry
 from gamebus.telemetry.histogram import Distribution
 from gamebus.telemetry.metrics import counter, gauge, histogram
 
@@ -308,6 +309,17 @@ class Hub:
             if quiet and room.moved:
                 self._ticker.add(room)
         self._ticker.run_due()
+
+    def census(self) -> tuple[dict[str, RoomEntry], dict[str, PlayerEntry]]:
+        """Everyone who is here: rooms, and players by name, for the directory."""
+        rooms = {name: RoomEntry(len(room), room.tick_hz) for name, room in self._rooms.items()}
+        players = {
+            client.player: PlayerEntry(
+                client.session, str(client.role), tuple(there), client.outbox.statistics().queued_bytes
+            )
+            for client, there in self._clients.items()
+        }
+        return rooms, players
 
     def statistics(self) -> HubStatistics:
         """Figures of this moment; :attr:`history` and :attr:`membership` have their own."""
