@@ -98,6 +98,15 @@ class DirectoryState:
                 found.setdefault(name.decode(), {})[gateway] = RoomEntry(*msgpack.unpackb(value))
         return found
 
+    async def room(self, gateways: Sequence[str], room: str) -> dict[str, RoomEntry]:
+        """Gateway -> entry, of one room."""
+        values = await self._connection.pipeline([("HGET", self._key(gateway, "rooms"), room) for gateway in gateways])
+        return {
+            gateway: RoomEntry(*msgpack.unpackb(value))
+            for gateway, value in zip(gateways, values, strict=True)
+            if value is not None
+        }
+
     async def player(self, gateways: Sequence[str], player: str) -> dict[str, PlayerEntry]:
         """Gateway -> entry, of one player."""
         values = await self._connection.pipeline(
