@@ -23,8 +23,7 @@ from typing import Any, Final
 import msgpack
 
 from bench import report
-from bench.gateway_ingest import environment, running
-from bench.servers import contestant, create, new_prefix, run_contestant, servers
+from bench.servers import contestant, create, environment, module, new_prefix, run_contestant, running, servers
 from bench.websocket_load import open_client
 from gamebus.catalog import parse_catalog
 from gamebus.localstack.jars import find_java, kafka_jars
@@ -79,7 +78,7 @@ def ours(addresses: StackAddresses) -> dict[str, float]:
     prefix = new_prefix()
     asyncio.run(create(addresses.kafka, parse_catalog(topic_prefix=prefix)))
     env = environment(addresses, prefix)
-    with running(["gamebus", "gateway", "--port", "0"], env) as (_, line):
+    with running(module("gamebus", "gateway", "--port", "0"), env) as (_, line):
         return contestant("bench.ack_latency", "client", json.loads(line)["gateway"], env=env)
 
 

@@ -17,51 +17,23 @@ CPU time is that of the server's process from the first position to the answer t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
 import psutil
 
 from bench import report
-from bench.servers import catalog_of, create, end_offsets, new_prefix, servers
+from bench.servers import catalog_of, create, end_offsets, environment, module, new_prefix, running, servers
 from gamebus.catalog import parse_catalog
 from gamebus.localstack.stack import StackAddresses
 
-_SECRET: Final = "bench-" * 8
 # Below the 60 a second that the gateway allows a client.
 _RATE_PER_S: Final = 50
 _SECONDS: Final = 4.0
-
-
-def environment(addresses: StackAddresses, prefix: str) -> dict[str, str]:
-    """Settings of a gateway with topics of its own."""
-    return os.environ | {
-        "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS": addresses.kafka,
-        "GAMEBUS_KAFKA__TOPIC_PREFIX": prefix,
-        "GAMEBUS_REDIS__URL": addresses.redis,
-        "GAMEBUS_AUTH__SECRET": _SECRET,
-        "GAMEBUS_LOG__LEVEL": "warning",
-    }
-
-
-@contextlib.contextmanager
-def running(command: list[str], env: Mapping[str, str]) -> Iterator[tuple[psutil.Process, str]]:
-    """A server until the block ends; its process and the first line that it prints."""
-    with subprocess.Popen([sys.executable, "-m", *command], env=env, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError(f"{' '.join(command)} ended before it was ready")
-            yield psutil.Process(process.pid), line
-        finally:
-            process.terminate()
 
 
 def load(url: str, env: Mapping[str, str], server: psutil.Process, *, clients: int, batch: int) -> dict[str, float]:
@@ -84,7 +56,7 @@ def ours(addresses: StackAddresses, *, clients: int, batch: int) -> dict[str, fl
     prefix = new_prefix()
     asyncio.run(create(addresses.kafka, parse_catalog(topic_prefix=prefix)))
     env = environment(addresses, prefix)
-    with running(["gamebus", "gateway", "--port", "0"], env) as (server, line):
+    with running(module("gamebus", "gateway", "--port", "0"), env) as (server, line):
         figures = load(json.loads(line)["gateway"], env, server, clients=clients, batch=batch)
     ends = asyncio.run(end_offsets(addresses.kafka, {f"{prefix}position": 12}))
     figures["delivered"] = sum(ends.values()) / figures["sent"]
@@ -98,7 +70,7 @@ def rival(addresses: StackAddresses, kind: str, *, clients: int, batch: int) -> 
     prefix = new_prefix()
     asyncio.run(create(addresses.kafka, catalog_of(prefix, "position")))
     env = environment(addresses, prefix)
-    with running(["bench.rival_websocket", kind, f"{prefix}position"], env) as (server, line):
+    with running(module("bench.rival_websocket", kind, f"{prefix}position"), env) as (server, line):
         return load(line.strip(), env, server, clients=clients, batch=batch)
 
 

@@ -1,6 +1,7 @@
 """What every bench prints and writes: ours beside a named rival of the same run, medians of interleaved rounds.
 
-    {"name": ..., "rows": [{"case", "unit", "ours", "rival", "rival_name", "ratio", "target", "ok"}], "environment": {...}}
+    {"name": ..., "rows": [{"case", "unit", "ours", "rival", "rival_name", "ratio", "target", "ok"}], "environment": {...},
+     "figures": {contestant: {figure: median}}}
 
 `ratio` above 1: ours is better. `target` null: for information.
 """
@@ -80,8 +81,18 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def publish(name: str, rows: Iterable[Row], json_file: Path | None) -> None:
-    """Print the table, write the file."""
+def publish(
+    name: str,
+    rows: Iterable[Row],
+    json_file: Path | None,
+    *,
+    figures: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    """Print the tables, write the file.
+
+    Args:
+        figures: of all contestants, where the rows do not say it all; each has the same.
+    """
     rows = list(rows)
     environment = _environment()
     table = Table(title=f"{name} ({environment['cpu']}, {environment['cpus']} CPUs, Python {environment['python']})")
@@ -93,10 +104,23 @@ def publish(name: str, rows: Iterable[Row], json_file: Path | None) -> None:
         numbers = (_short(row.ours), _short(row.rival), row.rival_name, f"{row.ratio:.2f}", target)
         table.add_row(row.case, row.unit, *numbers, verdict)
     Console(width=150).print(table)
+    if figures:
+        Console(width=190).print(_table_of(figures))
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        result = {"name": name, "rows": [asdict(row) for row in rows], "environment": environment}
+        result: dict[str, Any] = {"name": name, "rows": [asdict(row) for row in rows], "environment": environment}
+        result |= {"figures": figures} if figures else {}
         json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _table_of(figures: Mapping[str, Mapping[str, float]]) -> Table:
+    table = Table()
+    table.add_column("")
+    for figure in next(iter(figures.values())):
+        table.add_column(figure, justify="right")
+    for name, values in figures.items():
+        table.add_row(name, *map(_short, values.values()))
+    return table
 
 
 def _short(value: float) -> str:

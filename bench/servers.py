@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Coroutine, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
+import psutil
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -21,6 +23,9 @@ from gamebus.catalog import Catalog, parse_catalog
 from gamebus.delivery.topics import create_topics
 from gamebus.localstack.stack import Stack, StackAddresses
 from gamebus.telemetry.logs import configure_logging
+
+SECRET: Final = "bench-" * 8
+"""Of the tokens that a gateway under test takes."""
 
 
 @contextmanager
@@ -32,6 +37,53 @@ def servers(*, brokers: int = 1) -> Iterator[StackAddresses]:
             yield stack.up(foreground=True)
         finally:
             stack.wipe()
+
+
+def environment(addresses: StackAddresses, prefix: str) -> dict[str, str]:
+    """Settings of a gateway with topics of its own."""
+    return os.environ | {
+        "GAMEBUS_KAFKA__BOOTSTRAP_SERVERS": addresses.kafka,
+        "GAMEBUS_KAFKA__TOPIC_PREFIX": prefix,
+        "GAMEBUS_REDIS__URL": addresses.redis,
+        "GAMEBUS_AUTH__SECRET": SECRET,
+        "GAMEBUS_LOG__LEVEL": "warning",
+    }
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The command that runs a module."""
+    return [sys.executable, "-m", name, *arguments]
+
+
+@contextmanager
+def running(
+    command: list[str], env: Mapping[str, str], *, cpus: Collection[int] | None = None
+) -> Iterator[tuple[psutil.Process, str]]:
+    """A server until the block ends; its process and the first line that it prints.
+
+    Args:
+        cpus: that it may use, and nothing else of it.
+    """
+    with ExitStack() as stack:
+        with on_cpus(cpus):
+            process = stack.enter_context(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True))
+        stack.callback(process.terminate)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(command)} ended before it was ready")
+        yield psutil.Process(process.pid), line
+
+
+@contextmanager
+def on_cpus(cpus: Collection[int] | None) -> Iterator[None]:
+    """What is started within the block runs on these CPUs only; None: wherever this process may."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before if cpus is None else cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def contestant(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -130,6 +130,19 @@ class ConsumerSettings(_Section):
     retry_backoff_ms: int = Field(100, ge=1, description="First wait between tries; doubles up to 5 s.")
 
 
+class DashboardSettings(_Section):
+    """What operators see in a browser."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    password: SecretStr | None = Field(
+        None, description="Password of operators; tokens with the role `operator` do, too."
+    )
+    hosts: tuple[str, ...] = Field((), description="Names under which browsers reach it, besides its own address.")
+    insecure: bool = Field(default=False, description="Let everyone in who reaches it; on a loopback address only.")
+    actions: bool = Field(default=False, description="Let operators kick, mute and drain.")
+
+
 class LogSettings(_Section):
     """Logs go to standard error."""
 
@@ -155,6 +168,7 @@ class Settings(BaseSettings):
     realtime: RealtimeProducerSettings = RealtimeProducerSettings()
     durable: DurableProducerSettings = DurableProducerSettings()
     consumer: ConsumerSettings = ConsumerSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     log: LogSettings = LogSettings()
 
 

@@ -16,7 +16,19 @@ import typer
 from gamebus.errors import GamebusError
 
 _GROUPS = ("stack", "topics", "dlq")
-_COMMANDS = ("dev", "demo", "verify", "gateway", "processor", "token", "loss", "catalog", "migrate", "docs")
+_COMMANDS = (
+    "dev",
+    "demo",
+    "verify",
+    "gateway",
+    "processor",
+    "dashboard",
+    "token",
+    "loss",
+    "catalog",
+    "migrate",
+    "docs",
+)
 
 app = typer.Typer(
     name="gamebus",

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -19,7 +18,8 @@ from rich.table import Column, Table
 from gamebus.catalog import Catalog, DeliveryClass
 from gamebus.settings import RedisSettings, load_catalog, load_settings
 from gamebus.state.connection import connect
-from gamebus.state.ledger import LedgerState, LossRow
+from gamebus.state.ledger import LedgerState
+from gamebus.state.loss_summary import summary
 
 _WATCH_S: Final = 1.0
 _TERM_NAMES: Final[Mapping[str, str]] = {
@@ -29,7 +29,6 @@ _TERM_NAMES: Final[Mapping[str, str]] = {
     "skipped": "skipped",
     "unknown": "unknown",
 }
-_ALARMS: Final = ("duplicates", "reordered")
 
 
 def main(
@@ -89,43 +88,6 @@ async def _show(redis: RedisSettings, catalog: Catalog, *, as_json: bool, watch:
                     live.update(_tables(page), refresh=True)
     finally:
         await connection.close()
-
-
-def summary(rows: Sequence[LossRow], catalog: Catalog) -> dict[str, Any]:
-    """All terms of the identity: `types` by topic (types of one topic share its numbering), `streams` by boot and topic."""
-    types = [
-        {"types": [event_type.name for event_type in catalog.types_of(topic.name)], "topic": topic.name}
-        | _sum(row for row in rows if row.topic == topic.name)
-        for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)
-    ]
-    streams: dict[tuple[str, str], list[LossRow]] = {}
-    for row in rows:
-        streams.setdefault((row.boot, row.topic), []).append(row)
-    return {
-        "types": types,
-        "streams": [
-            {"boot": boot, "topic": topic, "ended": all(row.ended for row in of_stream)} | _sum(of_stream)
-            for (boot, topic), of_stream in sorted(streams.items())
-        ],
-    }
-
-
-def _sum(rows: Iterable[LossRow]) -> dict[str, Any]:
-    total: dict[str, Any] = dict.fromkeys(("attempted", "processed", *_TERM_NAMES, *_ALARMS), 0) | {"dropped": {}}
-    written_ms = 0
-    for row in rows:
-        values = asdict(row)
-        written_ms = max(written_ms, row.written_ms)
-        for term in ("attempted", "processed", *_TERM_NAMES, *_ALARMS):
-            total[term] += values[term]
-        for reason, count in row.dropped.items():
-            total["dropped"][reason] = total["dropped"].get(reason, 0) + count
-    attempted, dropped = total["attempted"], sum(total["dropped"].values())
-    return total | {
-        "estimated_loss_rate": dropped / attempted if attempted else 0.0,
-        "loss_rate": (attempted - total["processed"]) / attempted if attempted else 0.0,
-        "written_ms": written_ms or None,
-    }
 
 
 def _count(term: str, total: Mapping[str, Any]) -> str:

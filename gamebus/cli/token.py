@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,9 +15,20 @@ from gamebus.localstack.development import development_secret
 from gamebus.settings import load_settings
 
 
+class Bearer(StrEnum):
+    """Whose token it is: a client's role, or an operator."""
+
+    PLAYER = "player"
+    SERVER = "server"
+    SPECTATOR = "spectator"
+    OPERATOR = "operator"
+
+
 def main(
     sub: Annotated[str, typer.Option(help="Player id: 1..64 of A-Z a-z 0-9 . _ -")],
-    role: Annotated[Role, typer.Option(help="What the bearer may do.")] = Role.PLAYER,
+    role: Annotated[
+        Bearer, typer.Option(help="What the bearer may do; `operator`: see the dashboard.")
+    ] = Bearer.PLAYER,
     room: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,7 +47,8 @@ def main(
     settings = load_settings().auth
     secret = settings.secret.get_secret_value() if settings.secret is not None else development_secret(folder)
     rooms = [name for names in room for name in names.split(",") if name] if room is not None else None
+    of_client: Role | Literal["operator"] = "operator" if role is Bearer.OPERATOR else Role(role)
     now_ms = time.time_ns() // 1_000_000
     typer.echo(
-        mint_token(secret, sub=sub, role=role, rooms=rooms, ttl_s=ttl, now_ms=now_ms, audience=settings.audience)
+        mint_token(secret, sub=sub, role=of_client, rooms=rooms, ttl_s=ttl, now_ms=now_ms, audience=settings.audience)
     )

@@ -122,21 +122,19 @@ class Assignment(ConsumerRebalanceListener):
                 failures = 0
 
     async def commit_progress(self) -> None:
-        """Task: commit what is done, and look for marks that went back."""
+        """Task: commit what is done, and look whether Redis went back."""
         loop = asyncio.get_running_loop()
         next_check = loop.time() + _CHECK_INTERVAL_S
         while True:
             await asyncio.sleep(_COMMIT_INTERVAL_S)
             try:
-                lost = await self._committer.commit(self._progress())
+                await self._rewind(await self._committer.commit(self._progress()))
                 if loop.time() >= next_check and self.works:
-                    lost |= await self._committer.check(list(self.works))
+                    await self._rewind(await self._committer.check(list(self.works)))
                     next_check = loop.time() + _CHECK_INTERVAL_S
             except StateError as error:
                 _log.warning("commit.blocked", error=str(error))
                 await asyncio.sleep(_RETRY_S[1])
-            else:
-                await self._rewind(lost)
 
     async def restart_at_beginning(self, out_of_range: Mapping[TopicPartition, int]) -> None:
         """Retention took records before they were read: go on where the log begins now."""
@@ -193,7 +191,7 @@ class Assignment(ConsumerRebalanceListener):
         return {tp: work.committable for tp, work in self.works.items() if not work.dropped}
 
     async def _rewind(self, lost: Mapping[TopicPartition, int | None]) -> None:
-        """Redis went back in time: read again what it lost."""
+        """Redis may have gone back in time: read again what it may have lost."""
         unknown = [tp for tp, mark in lost.items() if mark is None]
         beginnings = await self._consumer.beginning_offsets(unknown) if unknown else {}
         for tp, mark in lost.items():

@@ -2,7 +2,7 @@
 
 Progress is stored twice: as a mark in Redis beside the effects, then as Kafka's committed offset. The mark goes back with the
 effects when Redis is lost or restored from an older copy; the committed offset does not. So a start is the lower one of the two,
-and a mark that is lower than what this process has seen of it means that effects are gone and Kafka must be read again.
+and where Redis went back, which the store of the marks tells, effects may be gone and Kafka must be read again from the mark.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ COMMIT_TIMEOUT_S: Final = 5.0
 class WatermarkStore(Protocol):
     """Keeps the mark of each partition beside the effects: everything below it has had its effect.
 
-    A mark moves by compare-and-set: where the stored one is lower than this process has loaded or stored, or gone, it stays as
-    it is, so that the evidence survives whoever found it.
+    A mark moves by compare-and-set: where effects may be gone that this process has seen, it stays as it is, so that the evidence
+    survives whoever found it.
     """
 
     async def load(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
         """The marks; None for a partition without one. Raises StateError."""
 
     async def advance(self, marks: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int | None]:
-        """Move marks forward and return what they were before. Raises StateError."""
+        """Move marks forward (to 0: look only); returns those whose effects may be gone, where they are now. Raises StateError."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,8 @@ class Committer:
         A commit that Kafka refuses or leaves unanswered is counted, and made good by the next one.
 
         Returns:
-            Partitions whose mark went back, and where it is now: nothing was stored for these. None is no mark.
+            Partitions whose effects may be gone above their mark, and where that is; None is the beginning. Nothing was stored
+            for these.
         Raises:
             StateError: Redis did not answer; nothing was committed.
         """
@@ -100,25 +101,19 @@ class Committer:
             return lost
 
     async def check(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """Look for marks that went back while nothing was committed; the same result as :meth:`commit`.
+        """Look whether Redis went back while nothing was committed; the same result as :meth:`commit`.
 
         Raises:
             StateError: Redis did not answer.
         """
         async with self._lock:
-            found = await self._marks.load([(tp.topic, tp.partition) for tp in partitions])
-            return self._lost({tp: found[tp.topic, tp.partition] for tp in partitions})
+            return await self._advance(dict.fromkeys(partitions, 0))
 
-    async def _advance(self, ahead: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
-        before = await self._marks.advance({(tp.topic, tp.partition): offset for tp, offset in ahead.items()})
-        lost = self._lost({tp: before[tp.topic, tp.partition] for tp in ahead})
-        self._stored.update({tp: offset for tp, offset in ahead.items() if tp not in lost})
-        return lost
-
-    def _lost(self, marks: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int | None]:
-        # At offset 0 there is nothing that could be lost: no mark is as good as one of 0.
-        lost = {tp: mark for tp, mark in marks.items() if (mark or 0) < (self._stored.get(tp) or 0)}
-        self._stored.update(lost)
+    async def _advance(self, marks: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
+        found = await self._marks.advance({(tp.topic, tp.partition): offset for tp, offset in marks.items()})
+        lost = {TopicPartition(*partition): mark or None for partition, mark in found.items()}
+        for tp, offset in marks.items():
+            self._stored[tp] = lost[tp] if tp in lost else max(offset, _order(self._stored.get(tp)))
         return lost
 
     async def _commit(self, due: dict[TopicPartition, int]) -> None:
@@ -137,8 +132,8 @@ class Committer:
 def _start(mark: int | None, committed: int | None) -> int | None:
     if mark is None or committed is None:
         # Without a mark nothing of the effects is left. Without a commit the mark alone knows.
-        return mark
-    return min(mark, committed)
+        return mark or None
+    return min(mark, committed) or None
 
 
 def _order(offset: int | None) -> int:

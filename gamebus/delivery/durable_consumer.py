@@ -59,7 +59,7 @@ class DurableConsumerStatistics:
     commits: int = counter("Commits that succeeded.")
     commit_failures: int = counter("Commits that failed.")
     rebalances: int = counter("Rebalances of the group.")
-    rewinds: int = counter("Partitions that were read again because Redis had lost effects.")
+    rewinds: int = counter("Partitions that were read again because Redis may have lost effects.")
     restarts: int = counter("Times the consumer was rebuilt.")
     partitions: int = gauge("Partitions assigned.")
     in_flight: int = gauge("Records read and not done.")

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import jwt
 from jwt.api_jwk import PyJWK, PyJWKSet
@@ -106,13 +106,13 @@ def mint_token(
     secret: str,
     *,
     sub: str,
-    role: Role,
+    role: Role | Literal["operator"],
     now_ms: int,
     ttl_s: float = 3600,
     rooms: Sequence[str] | None = None,
     audience: str = "gamebus",
 ) -> str:
-    """Sign an HS256 token that :class:`TokenVerifier` accepts.
+    """Sign an HS256 token that :class:`TokenVerifier` accepts; one for an operator opens the dashboard only.
 
     Raises:
         ConfigurationError: the secret is too short, or `sub` is not a player id.
@@ -121,7 +121,7 @@ def mint_token(
     if not is_player_id(sub):
         raise ConfigurationError(f"sub is a player id (1..64 of A-Z a-z 0-9 . _ -), not {sub!r}")
     issued_s = now_ms / 1000
-    claims: dict[str, Any] = {"sub": sub, "role": role.value, "aud": audience, "iat": int(issued_s)}
+    claims: dict[str, Any] = {"sub": sub, "role": str(role), "aud": audience, "iat": int(issued_s)}
     claims["exp"] = math.ceil(issued_s + ttl_s)
     if rooms is not None:
         claims["rooms"] = list(rooms)

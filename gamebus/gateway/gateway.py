@@ -35,6 +35,7 @@ from gamebus.delivery.tail import Tail
 from gamebus.delivery.topics import partition_counts
 from gamebus.errors import ConfigurationError, TopicError, first_error
 from gamebus.gateway.auth import TokenVerifier
+from gamebus.gateway.directory import Directory
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.interest import Partition
 from gamebus.gateway.placement import Placement, advertised_url
@@ -44,10 +45,12 @@ from gamebus.gateway.session_driver import Bus
 from gamebus.gateway.signals import stopping
 from gamebus.settings import Settings
 from gamebus.state.connection import connect
+from gamebus.state.directory import DirectoryState
 from gamebus.state.gateways import GatewayState
 from gamebus.state.positions import PositionState
 from gamebus.state.presence import PresenceState
 from gamebus.state.sessions import SessionState
+from gamebus.state.vitals_reporter import VitalsReporter
 from gamebus.telemetry.metrics import StatisticsCollector
 from gamebus.telemetry.ops import OpsServer
 
@@ -175,6 +178,10 @@ class Gateway:
         )
         self._collector = StatisticsCollector()
         self._ops = self._make_ops()
+        self._directory = Directory(DirectoryState(self._redis), gateway=self.boot, census=self._hub.census)
+        self._vitals = VitalsReporter(
+            self._redis, id_=self.boot, role="gateway", ops=self._ops.url, collector=self._collector
+        )
 
     def stop(self) -> None:
         """Make :meth:`run` shut down in order; a start that is under way is given up."""
@@ -226,6 +233,8 @@ class Gateway:
                     ("players", self._players),
                     ("server", self._server),
                     ("reporter", self._reporter),
+                    ("directory", self._directory),
+                    ("vitals", self._vitals),
                 )
             ]
             for publisher in (self._realtime, self._durable):
@@ -236,7 +245,8 @@ class Gateway:
             following = tasks.create_task(self._follower.run(), name="generations")
             await self._follower.current.wait()
             url = await self._server.listen()
-            tasks.create_task(self._placement.run(advertised_url(self._settings.gateway, url)), name="placement")
+            self._vitals.url = advertised_url(self._settings.gateway, url)
+            tasks.create_task(self._placement.run(self._vitals.url), name="placement")
             self._starting = None
             log.info("gateway.ready", url=url, ops=self._ops.url, boot=self.boot)
             if ready is not None:
@@ -248,6 +258,8 @@ class Gateway:
             await self._shut_down()
             for task in background:
                 task.cancel()
+            await self._directory.forget()
+            await self._vitals.forget()
             self._ops.stop()
             await ops
 
@@ -346,6 +358,7 @@ class Gateway:
         self._collector.add("hub", self._hub.statistics)
         self._collector.add("realtime_publisher", self._realtime.statistics)
         self._collector.add("durable_publisher", self._durable.statistics)
+        self._collector.add("redis", self._redis.statistics)
         registry = CollectorRegistry()
         registry.register(self._collector)
         settings = self._settings.gateway

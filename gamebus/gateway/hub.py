@@ -36,7 +36,9 @@ from gamebus.record import decode_durable, decode_realtime
 from gamebus.room_types import Interest as RoomInterest
 from gamebus.room_types import room_type_of
 from gamebus.settings import GatewaySettings
-from gamebus.telemetry.metrics import counter, gauge
+from gamebus.state.directory import PlayerEntry, RoomEntry
+from gamebus.telemetry.histogram import Distribution
+from gamebus.telemetry.metrics import counter, gauge, histogram
 
 _POSITION: Final = "position"
 _HOUSEKEEPING_S: Final = 1.0
@@ -69,6 +71,7 @@ class HubStatistics:
     tick_entries_total: int = counter("Positions in these ticks.")
     tick_frames_total: int = counter("Tick frames to clients, those of slow readers conflated.")
     positions_total: int = counter("Positions taken into ticks.")
+    age_seconds: Distribution = histogram("Age of the oldest position of a tick when it is sent.")
     dropped_total: Mapping[str, int] = counter("Positions that were not taken.", label="reason")
     events_total: int = counter("Durable events read and passed on to whoever is here.")
     event_frames_total: int = counter("Durable event frames to clients.")
@@ -259,6 +262,7 @@ class Hub:
                 self._departed += 1
                 continue
             if not room.moved:
+                room.oldest_ms = event.server_ms
                 self._ticker.add(room)
             room.moved[player] = event.data
             taken += 1
@@ -309,6 +313,17 @@ class Hub:
                 self._ticker.add(room)
         self._ticker.run_due()
 
+    def census(self) -> tuple[dict[str, RoomEntry], dict[str, PlayerEntry]]:
+        """Everyone who is here: rooms, and players by name, for the directory."""
+        rooms = {name: RoomEntry(len(room), room.tick_hz) for name, room in self._rooms.items()}
+        players = {
+            client.player: PlayerEntry(
+                client.session, str(client.role), tuple(there), client.outbox.statistics().queued_bytes
+            )
+            for client, there in self._clients.items()
+        }
+        return rooms, players
+
     def statistics(self) -> HubStatistics:
         """Figures of this moment; :attr:`history` and :attr:`membership` have their own."""
         peaks = (client.outbox.statistics().peak_bytes for client in self._clients)
@@ -320,6 +335,7 @@ class Hub:
             tick_entries_total=self._ticker.entries,
             tick_frames_total=self._ticker.frames,
             positions_total=self._positions,
+            age_seconds=self._ticker.age.snapshot(),
             dropped_total={"stale": self._stale + self._ticker.stale, "departed": self._departed},
             events_total=self._events,
             event_frames_total=self._event_frames,

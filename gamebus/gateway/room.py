@@ -66,6 +66,8 @@ class Room:
         self.loaded = False
         # Newest position per player since the last tick; None: no longer known. The hub writes to it for each record.
         self.moved: dict[str, Any] = {}
+        # When a gateway took the first of them, Unix ms; 0: unknown.
+        self.oldest_ms = 0
         # Player -> when it left (Unix ms): positions published before may still arrive, and must not bring it back.
         self.departed: dict[str, int] = {}
         # Monotonic seconds before which the room has no further tick.

@@ -35,7 +35,8 @@ from gamebus.protocol.frames import Encoding
 from gamebus.protocol.limits import Limits
 from gamebus.protocol.session import Session
 from gamebus.settings import AuthSettings, GatewaySettings
-from gamebus.telemetry.metrics import counter, gauge
+from gamebus.telemetry.histogram import Distribution
+from gamebus.telemetry.metrics import counter, gauge, histogram
 
 _BACKLOG: Final = 1024
 _SWEEP_S: Final = 0.05
@@ -60,6 +61,7 @@ class ServerStatistics:
     admitted_total: int = counter("Clients whose hello was accepted.")
     deferred_total: int = counter("Clients that were told to come back later, since too many came at once.")
     cut_total: int = counter("Connections cut because the peer let a deadline pass.")
+    ack_seconds: Distribution = histogram("From taking a durable publish to its ack.")
 
 
 class Server:
@@ -182,6 +184,7 @@ class Server:
             admitted_total=self._admission.admitted,
             deferred_total=self._admission.deferred,
             cut_total=counters.cut,
+            ack_seconds=self._bus.ack_seconds.snapshot(),
         )
 
     # Host

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -51,6 +51,7 @@ from gamebus.protocol.frames import Encoding
 from gamebus.protocol.refusals import Refused
 from gamebus.protocol.session import Session
 from gamebus.record import DurableRecord, encode_durable
+from gamebus.telemetry.histogram import Histogram
 
 MAX_IN_FLIGHT: Final = 512
 """Unanswered durable publishes of one connection; past it the gateway stops reading from it until half are answered."""
@@ -99,6 +100,9 @@ class Bus:
     players: Players
     event_type: Callable[[str], EventType]
     """The type of that name at the last generation of the catalog."""
+
+    ack_seconds: Histogram = field(default_factory=Histogram)
+    """From taking a durable publish to its `ack`."""
 
 
 class SessionDriver:
@@ -239,7 +243,7 @@ class SessionDriver:
                 message = f"{event_type.name} has another delivery class now; `welcome` names it"
                 self._line.close(CloseCode.DRAINING, message, reconnect_ms=CloseCode.DRAINING.reconnect_ms)
         else:
-            self._await(written, partial(self._answer, effect.id, effect.room))
+            self._await(written, partial(self._answer, effect.id, effect.room, time.monotonic()))
 
     def _publish_moved(self, effect: PublishRealtime, now_ms: int) -> None:
         """Publish an event whose type became durable after this session was told that it is not."""
@@ -285,11 +289,12 @@ class SessionDriver:
         if not self._durable_in_flight:
             self._line.settled()
 
-    def _answer(self, id_: str, room: str, outcome: asyncio.Future[Written]) -> None:
+    def _answer(self, id_: str, room: str, taken_at: float, outcome: asyncio.Future[Written]) -> None:
         """Answer a durable publish. Always reads the outcome, or asyncio would report it as never retrieved."""
         try:
             written = outcome.result()
             answer = frames.ack(id_, self._bus.hub.cursor_for(self, room, written.topic, written.offset))
+            self._bus.ack_seconds.observe(time.monotonic() - taken_at)
         except PublishFailed as error:
             answer = frames.nack(id_, error.code, str(error), error.retry_ms)
         except (OutcomeUnknown, asyncio.CancelledError) as error:

@@ -12,6 +12,7 @@ from typing import Final
 
 from gamebus.gateway.loop import Loop, TimerHandle
 from gamebus.gateway.room import Room
+from gamebus.telemetry.histogram import Histogram
 
 # Timers of an event loop have a resolution of a millisecond and may come that much too early (libuv rounds).
 _TIMER_RESOLUTION_S: Final = 0.001
@@ -66,6 +67,7 @@ class Ticker:
         self.ticks = 0
         self.entries = 0
         self.frames = 0
+        self.age = Histogram()
 
     def add(self, room: Room) -> None:
         """Enter a room whose `moved` was empty and is not any more; follow with :meth:`run_due`."""
@@ -89,6 +91,9 @@ class Ticker:
             for room in due:
                 # Empty when all clients left meanwhile.
                 if room.moved:
+                    if room.oldest_ms:
+                        self.age.observe((now_ms - room.oldest_ms) / 1000)
+                        room.oldest_ms = 0
                     entries, frames = room.tick(now_ms)
                     self.ticks += 1
                     self.entries += entries

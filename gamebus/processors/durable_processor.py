@@ -18,8 +18,10 @@ from gamebus.delivery.dead_letters import DeadLetters
 from gamebus.delivery.durable_consumer import DurableConsumer
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.processors.durable_effects import DurableEffects
+from gamebus.processors.noted_dead_letters import NotedDeadLetters
 from gamebus.settings import Settings
 from gamebus.state.connection import connect
+from gamebus.state.dead_letters import DeadLetterState
 from gamebus.state.effects import EffectState
 from gamebus.state.marks import MarkState
 from gamebus.telemetry.metrics import StatisticsCollector
@@ -50,7 +52,9 @@ class DurableProcessor:
             group_id=f"{settings.kafka.group_prefix}{self.kind}",
             topics=_topics(catalog),
             handler=self._effects,
-            dead_letters=DeadLetters(self._publisher, catalog.dead_letter_topic),
+            dead_letters=NotedDeadLetters(
+                DeadLetters(self._publisher, catalog.dead_letter_topic), DeadLetterState(self._redis)
+            ),
             marks=MarkState(self._redis, on_moved=state.forget),
             settings=settings.consumer,
         )

@@ -9,6 +9,7 @@ stop   processors finish what they have read, commit, close Kafka and Redis; ops
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
@@ -21,6 +22,8 @@ from gamebus.errors import ConfigurationError, first_error
 from gamebus.processors.durable_processor import DurableProcessor
 from gamebus.processors.realtime_processor import RealtimeProcessor
 from gamebus.settings import Settings
+from gamebus.state.connection import connect
+from gamebus.state.vitals_reporter import VitalsReporter
 from gamebus.telemetry.metrics import StatisticsCollector
 from gamebus.telemetry.ops import OpsServer
 
@@ -72,7 +75,16 @@ class Runner:
             for processor in (RealtimeProcessor, DurableProcessor)
             if kind in (processor.kind, "all")
         ]
+        self._collector = StatisticsCollector()
         self._ops = self._make_ops(ops_host, ops_port)
+        self._redis = connect(settings.redis)
+        self._vitals = VitalsReporter(
+            self._redis,
+            id_=secrets.token_hex(8),
+            role=f"processor-{kind}",
+            ops=self._ops.url,
+            collector=self._collector,
+        )
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -93,6 +105,7 @@ class Runner:
                 running = [tasks.create_task(processor.run()) for processor in self._processors]
                 announcing = tasks.create_task(self._announce(ready))
                 following = tasks.create_task(self._follower.run(), name="generations")
+                reporting = tasks.create_task(self._vitals.run(), name="vitals")
                 await self._stopping.wait()
                 announcing.cancel()
                 following.cancel()
@@ -100,10 +113,14 @@ class Runner:
                 for processor in self._processors:
                     processor.stop()
                 await asyncio.wait(running)
+                reporting.cancel()
+                await self._vitals.forget()
                 self._ops.stop()
                 await ops
         except* ConfigurationError as group:
             raise first_error(group) from None
+        finally:
+            await self._redis.close()
 
     async def _bring_to(self, catalog: Catalog) -> None:
         for processor in self._processors:
@@ -116,11 +133,10 @@ class Runner:
         ready(self._ops.url)
 
     def _make_ops(self, host: str, port: int) -> OpsServer:
-        collector = StatisticsCollector()
         for processor in self._processors:
-            processor.export(collector)
+            processor.export(self._collector)
         registry = CollectorRegistry()
-        registry.register(collector)
+        registry.register(self._collector)
         try:
             return OpsServer(host=host, port=port, registry=registry, readiness=self._readiness)
         except OSError as error:

@@ -105,6 +105,16 @@ class PresenceState:
         values = await self._connection.execute("HGETALL", self._connection.keys.room(room, "heartbeats"))
         return {player.decode(): Heartbeat(*msgpack.unpackb(value)) for player, value in values.items()}
 
+    async def last_heartbeats(self, places: Sequence[tuple[str, str]]) -> dict[str, Heartbeat]:
+        """Last heartbeat of the player of each (room, player) that sent one there."""
+        key = self._connection.keys.room
+        values = await self._connection.pipeline([("HGET", key(room, "heartbeats"), player) for room, player in places])
+        return {
+            player: Heartbeat(*msgpack.unpackb(value))
+            for (_, player), value in zip(places, values, strict=True)
+            if value is not None
+        }
+
     def _keys(self, room: str) -> list[str]:
         key = self._connection.keys.room
         return [key(room, "presence"), key(room, "sessions"), key(room, "heartbeats")]

@@ -7,8 +7,9 @@ import io
 from rich.console import Console
 
 from gamebus.catalog import parse_catalog
-from gamebus.cli.loss import _tables, main, summary
+from gamebus.cli.loss import _tables, main
 from gamebus.state.ledger import LossRow
+from gamebus.state.loss_summary import summary
 
 CATALOG = parse_catalog(
     '[types.footstep]\ndelivery = "at-most-once"\ntopic = "gamebus.position"\nrationale = "the next step comes at once"\n'

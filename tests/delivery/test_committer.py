@@ -13,18 +13,23 @@ CHAT = TopicPartition("chat", 0)
 
 
 class Marks:
-    """Keeps marks as Redis does, where 0 and none are the same."""
+    """Keeps marks as Redis does; those that a test takes away are told once."""
 
     def __init__(self) -> None:
         self.marks: dict[tuple[str, int], int] = {}
 
     async def load(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
-        return {partition: self.marks.get(partition) or None for partition in partitions}
+        found = {partition: self.marks.get(partition) for partition in partitions}
+        self.marks |= {partition: mark or 0 for partition, mark in found.items()}
+        return found
 
     async def advance(self, marks: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int | None]:
-        before = await self.load(list(marks))
-        self.marks |= marks
-        return before
+        lost: dict[tuple[str, int], int | None] = {
+            partition: None for partition in marks if partition not in self.marks
+        }
+        for partition, mark in marks.items():
+            self.marks[partition] = 0 if partition in lost else max(mark, self.marks[partition])
+        return lost
 
 
 class Offsets:
@@ -63,3 +68,27 @@ class TestCommit:
 
         assert await committer.commit({CHAT: 90}) == {CHAT: None}
         assert offsets.offsets == {CHAT: 50}
+
+    async def test_a_mark_that_was_found_gone_is_read_from_the_beginning(self) -> None:
+        """A mark of 0 is the beginning of the log, wherever that is now."""
+        offsets, marks = Offsets(), Marks()
+        committer = Committer(cast("AIOKafkaConsumer", offsets), marks, CommitCounters())
+        await committer.start_offsets([CHAT])
+        marks.marks.clear()
+
+        assert await committer.check([CHAT]) == {CHAT: None}
+        assert await committer.start_offsets([CHAT]) == {CHAT: None}
+
+    async def test_what_is_read_again_is_committed_again(self) -> None:
+        """After a loss the marks move from where they are; Kafka's offset stays until they have passed it."""
+        offsets, marks = Offsets(), Marks()
+        committer = Committer(cast("AIOKafkaConsumer", offsets), marks, CommitCounters())
+        await committer.start_offsets([CHAT])
+        await committer.commit({CHAT: 50})
+        marks.marks.clear()
+        assert await committer.commit({CHAT: 60}) == {CHAT: None}
+
+        assert await committer.commit({CHAT: 20}) == {}
+        assert (marks.marks, offsets.offsets) == ({("chat", 0): 20}, {CHAT: 50})
+        assert await committer.commit({CHAT: 70}) == {}
+        assert (marks.marks, offsets.offsets) == ({("chat", 0): 70}, {CHAT: 70})

@@ -169,6 +169,19 @@ class TestTicks:
         assert dict(map(tuple, alice.of("tick")[-1][3])) == {"alice": newest, "bob": other}
         assert len(alice.of("tick")) == 3
 
+    def test_the_age_of_its_oldest_position_is_told(self) -> None:
+        """Operators see how old what players see is: from the gateway that took it to the tick that shows it."""
+        gateway = Gateway(tick_hz=20)
+        gateway.reader("alice", "r")
+        gateway.move("r", "npc", server_ms=gateway.loop.now_ms() - 40)
+        gateway.move("r", "npc")
+        gateway.move("r", "npc")
+        gateway.loop.advance(PERIOD_S)
+
+        age = gateway.hub.statistics().age_seconds
+        assert age.count == 2
+        assert 0.040 + PERIOD_S <= age.sum_s <= 0.041 + PERIOD_S
+
     def test_a_gateway_that_stood_still_shows_no_old_positions(self) -> None:
         """A position that waited for its tick while the process was stopped is not news any more; the next one is."""
         gateway = Gateway(tick_hz=20)

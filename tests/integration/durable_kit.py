@@ -168,11 +168,14 @@ class Marks:
         return found
 
     async def advance(self, marks: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int | None]:
-        before = {partition: self.marks.get(partition) for partition in marks}
+        lost = {}
         for partition, mark in marks.items():
-            if (before[partition] or 0) >= (self._seen.get(partition) or 0):
+            before = self.marks.get(partition)
+            if (before or 0) < (self._seen.get(partition) or 0):
+                lost[partition] = self._seen[partition] = before
+            elif mark > (before or 0):
                 self.marks[partition] = self._seen[partition] = mark
-        return before
+        return lost
 
 
 class Collector:

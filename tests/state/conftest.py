@@ -10,7 +10,7 @@ import pytest
 
 from gamebus.settings import RedisSettings
 from gamebus.state.connection import Connection, connect
-from tests.redis_server import running_redis_server
+from tests.redis_server import RedisServer, running_redis_server
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,13 @@ def cluster_url() -> Iterator[str]:
     """URL of a cluster of one node: it refuses keys of two slots, and undeclared ones, as any cluster does."""
     with running_redis_server(cluster=True) as server:
         yield server.url
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A server that belongs to one test."""
+    with running_redis_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from gamebus.state.combat import CombatState, death_effect, kill_effect
 from gamebus.state.connection import Connection, connect
 from gamebus.state.effects import Effect, EffectState
 from gamebus.state.marks import MarkState
-from tests.redis_server import running_redis_server
+from tests.redis_server import RedisServer, running_redis_server
 
 CATALOG = parse_catalog()
 COMBAT, CHAT = ("gamebus.combat", 0), ("gamebus.chat", 0)
@@ -48,8 +48,7 @@ class Processor:
 
     async def assign(self) -> None:
         mark = (await self._marks.load([self._partition]))[self._partition] or 0
-        self.position = min(mark, self.committed)
-        self._seen = mark
+        self.position = self.done = min(mark, self.committed)
 
     async def apply(self, count: int) -> None:
         """Process a poll, but do not record it."""
@@ -61,19 +60,18 @@ class Processor:
 
     async def record(self) -> None:
         """Move the mark and commit, or find that Redis went back."""
-        before = (await self._marks.advance({self._partition: self.done}))[self._partition] or 0
-        if before < self._seen:
-            self._seen = self.position = before
+        lost = await self._marks.advance({self._partition: self.done})
+        if lost:
+            self.position = self.done = lost[self._partition] or 0
         else:
-            self._seen = max(before, self.done)
             self.committed = max(self.committed, self.done)
             self.position = self.done
 
     async def check(self) -> None:
         """What an idle consumer does once a second."""
-        mark = (await self._marks.load([self._partition]))[self._partition] or 0
-        if mark < self._seen:
-            self._seen = self.position = mark
+        lost = await self._marks.advance({self._partition: 0})
+        if lost:
+            self.position = self.done = lost[self._partition] or 0
 
     @property
     def behind(self) -> bool:
@@ -88,12 +86,12 @@ def effect_of(record: DurableRecord, offset: int) -> Effect:
 class ExactlyOnce(RuleBasedStateMachine):
     """The world: two topics, two rooms, a processor of each topic, and copies of Redis."""
 
-    url: str
+    server: RedisServer
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.connection = connect(RedisSettings(url=self.url, key_prefix=f"eo-{uuid.uuid4().hex[:8]}:"))
+        self.connection = connect(RedisSettings(url=self.server.url, key_prefix=f"eo-{uuid.uuid4().hex[:8]}:"))
         self.logs: dict[tuple[str, int], list[DurableRecord]] = {COMBAT: [], CHAT: []}
         self.processors = {
             partition: Processor(self.connection, log, partition) for partition, log in self.logs.items()
@@ -171,10 +169,19 @@ class ExactlyOnce(RuleBasedStateMachine):
     @rule(data=st.data())
     def restore_redis(self, data: Any) -> None:
         """Nobody tells the processors."""
-        self.run(self.restore(data.draw(st.sampled_from(self.copies))))
+        self.run(self.restart_from(data.draw(st.sampled_from(self.copies))))
+
+    @precondition(lambda self: self.copies)
+    @rule(partition=st.sampled_from([COMBAT, CHAT]), count=st.integers(1, 12), data=st.data())
+    def restore_redis_between_effect_and_mark(self, partition: tuple[str, int], count: int, data: Any) -> None:
+        """The copy may have the mark that is expected, and not the effects after it."""
+        self.run(self.processors[partition].apply(count))
+        self.run(self.restart_from(data.draw(st.sampled_from(self.copies))))
+        self.run(self.processors[partition].record())
 
     @rule(partition=st.sampled_from([COMBAT, CHAT]), count=st.integers(1, 12))
     def empty_redis_between_effect_and_mark(self, partition: tuple[str, int], count: int) -> None:
+        """FLUSHALL: the server lives on."""
         self.run(self.processors[partition].apply(count))
         self.run(self.restore({}))
         self.run(self.processors[partition].record())
@@ -229,6 +236,12 @@ class ExactlyOnce(RuleBasedStateMachine):
         names = await self.connection.execute("KEYS", f"{self.connection.keys.prefix}*")
         return {name: await self.connection.execute("DUMP", name) for name in names}
 
+    async def restart_from(self, copy: dict[bytes, bytes]) -> None:
+        """A crash of the server, and a start with other data."""
+        self.server.kill()
+        self.server.start()
+        await self.restore(copy)
+
     async def restore(self, copy: dict[bytes, bytes]) -> None:
         names = await self.connection.execute("KEYS", f"{self.connection.keys.prefix}*")
         await self.connection.pipeline(
@@ -244,7 +257,7 @@ class ExactlyOnce(RuleBasedStateMachine):
 def test_any_history_leaves_each_effect_exactly_once() -> None:
     """What was published is what the state counts, whatever happened on the way."""
     with running_redis_server() as server:
-        machine = type("ExactlyOnceHere", (ExactlyOnce,), {"url": server.url})
+        machine = type("ExactlyOnceHere", (ExactlyOnce,), {"server": server})
         run_state_machine_as_test(
             machine,
             settings=settings(

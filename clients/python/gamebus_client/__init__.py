@@ -27,6 +27,7 @@ from gamebus_client.exceptions import (
     RequestRefused,
     RequestTimedOut,
 )
+from gamebus_client.interpolation import Interpolator, Pose
 from gamebus_client.messages import (
     Ack,
     Closed,
@@ -56,12 +57,14 @@ __all__ = [
     "GameClient",
     "GameClientError",
     "HandshakeRefused",
+    "Interpolator",
     "InvalidMessage",
     "Joined",
     "Left",
     "Message",
     "OutboxFull",
     "OutcomeUnknown",
+    "Pose",
     "Positions",
     "Presence",
     "ProtocolViolation",

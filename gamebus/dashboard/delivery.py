@@ -1,0 +1,74 @@
+"""Delivery: what became of every event, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Final
+
+from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.dashboard.gateways import process_name
+from gamebus.state.connection import Connection
+from gamebus.state.dead_letters import DeadLetterState
+from gamebus.state.ledger import LedgerState
+from gamebus.state.loss_summary import summary
+from gamebus.state.vitals import Vitals, VitalsState
+
+_DURABLE: Final = {
+    "accepted": "durable_publisher_accepted_total",
+    "acked": "durable_publisher_acked_total",
+    "failed": "durable_publisher_failed_total",
+    "unknown": "durable_publisher_unknown_total",
+    "overloaded": "durable_publisher_overloaded_total",
+    "queued": "durable_publisher_queued_records",
+}
+_EFFECTS: Final = {
+    "read": "durable_consumer_records_total",
+    "applied": "durable_effects_applied_total",
+    "duplicates": "durable_effects_duplicates_total",
+    "dead_letters": "durable_consumer_dead_letters_total",
+    "retries": "durable_consumer_retries_total",
+    "in_flight": "durable_consumer_in_flight",
+}
+
+
+class Delivery:
+    """The loss identity of every at-most-once stream, and the account of the at-least-once class."""
+
+    def __init__(self, connection: Connection, catalog: Catalog) -> None:
+        self._vitals = VitalsState(connection)
+        self._ledger = LedgerState(connection)
+        self._letters = DeadLetterState(connection)
+        self._catalog = catalog
+        self._topics = {topic.name: topic.partitions for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)}
+
+    async def read(self) -> dict[str, Any]:
+        """See :class:`~gamebus.dashboard.feed.Page`."""
+        vitals = await self._vitals.read()
+        names = {process.id: process_name(process) for process in vitals}
+        losses = summary(await self._ledger.read(self._topics), self._catalog)
+        for stream in losses["streams"]:
+            stream["process"] = names.get(stream["boot"])
+        return {
+            "realtime": losses,
+            "durable": {
+                "published": _sums(vitals, _DURABLE),
+                "processed": _sums(vitals, _EFFECTS),
+            },
+            "rationales": {
+                event_type.name: event_type.rationale
+                for event_type in self._catalog.types.values()
+                if not event_type.durable
+            },
+            "dead_letters": [asdict(letter) for letter in await self._letters.recent()],
+        }
+
+
+def _sums(vitals: Iterable[Vitals], samples: dict[str, str]) -> dict[str, int]:
+    """Of the processes that run: what they counted since each began."""
+    totals = dict.fromkeys(samples, 0)
+    for process in vitals:
+        for name, sample in samples.items():
+            value = process.samples.get(sample, 0)
+            totals[name] += int(value) if isinstance(value, int | float) else 0
+    return totals

@@ -1,0 +1,40 @@
+// The frames of one page. EventSource dials again by itself; until then the last frame stays, and its age grows.
+
+import { useEffect, useState } from "./vendor/htm-preact.js";
+
+const STALE_MS = 5000;
+
+/** The last frame of a page: `{page, redis, error, ageMs, stale, nowMs}`; `page` is null before the first one. */
+export function useFeed(name, onSignedOut) {
+  const [frame, setFrame] = useState({ name: null, page: null, redis: true, error: null, receivedAt: performance.now() });
+  const [now, setNow] = useState(performance.now());
+
+  useEffect(() => {
+    const source = new EventSource(`/api/feed?page=${encodeURIComponent(name)}`);
+    source.onmessage = ({ data }) => {
+      const { at_ms, redis, error, page } = JSON.parse(data);
+      setFrame({ name, atMs: at_ms, redis, error, page, receivedAt: performance.now() });
+      setNow(performance.now());
+    };
+    source.onerror = () => {
+      // A refusal closes it for good; a server that is away is dialled again.
+      if (source.readyState === EventSource.CLOSED) onSignedOut();
+    };
+    const timer = setInterval(() => setNow(performance.now()), 1000);
+    return () => {
+      source.close();
+      clearInterval(timer);
+    };
+  }, [name]);
+
+  const ageMs = Math.max(0, now - frame.receivedAt);
+  const current = frame.name === name;
+  return {
+    page: current ? frame.page : null,
+    redis: !current || frame.redis,
+    error: current ? frame.error : null,
+    ageMs,
+    nowMs: (frame.atMs ?? Date.now()) + ageMs,
+    stale: ageMs > STALE_MS || (current && !frame.redis),
+  };
+}

@@ -1,0 +1,33 @@
+// Who is where.
+
+import { html } from "../vendor/htm-preact.js";
+import { useFeed } from "../feed.js";
+import { ago, bytes, count, milliseconds } from "../format.js";
+import { Framed, Search } from "../frame.js";
+import { Table } from "../table.js";
+
+export function Players({ go, text, onSignedOut }) {
+  const feed = useFeed(text ? `players:${text}` : "players", onSignedOut);
+  const rows = (feed.page?.players ?? []).map((player) => ({ ...player, id: `${player.player}/${player.session}` }));
+  const columns = [
+    { key: "player", name: "Player", value: (row) => row.player },
+    { key: "role", name: "Role", value: (row) => row.role },
+    { key: "rooms", name: "Rooms", value: (row) => row.rooms.join(", "), show: (row) => row.rooms.map((room) => html`
+      <a href=${`/rooms/${encodeURIComponent(room)}`} onClick=${(event) => {
+        event.preventDefault();
+        go(`/rooms/${encodeURIComponent(room)}`);
+      }}>${room}</a> `) },
+    { key: "gateway", name: "Gateway", value: (row) => row.gateway },
+    { key: "rtt", name: "RTT", numeric: true, value: (row) => row.rtt_ms, show: (row) => milliseconds(row.rtt_ms), title: "Round trip, measured by the client" },
+    { key: "heard", name: "Heartbeat", numeric: true, value: (row) => row.heard_ms, show: (row) => ago(row.heard_ms, feed.nowMs) },
+    { key: "outbox", name: "Outbox", numeric: true, value: (row) => row.queued_bytes, show: (row) => bytes(row.queued_bytes), title: "What waits for a slow reader" },
+    { key: "session", name: "Session", value: (row) => row.session, show: (row) => html`<code>${row.session}</code>` },
+  ];
+  const cut = feed.page && rows.length === feed.page.limit;
+  return html`<${Search} label="Player" text=${text} onText=${(next) => go(next ? `/players?q=${encodeURIComponent(next)}` : "/players")} />
+    <${Framed} title="Players" feed=${feed}>
+      <${Table} columns=${columns} rows=${rows} order=${{ key: "player", down: false }}
+        caption=${cut ? `The first ${count(rows.length)} players found; search for a name` : `${count(rows.length)} players`}
+        empty=${text ? `No player whose name holds “${text}” is connected.` : "Nobody is connected. Let bots play: gamebus demo."} />
+    <//>`;
+}

@@ -1,0 +1,143 @@
+"""Directory: which rooms and players each gateway has, for operators.
+
+A gateway writes what changed and says once in a while that it is still there; when it dies its part expires within
+:data:`TTL_MS`. Players are found by name in the parts of all gateways, so no key grows with the number of players who ever played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Final
+
+import msgpack
+
+from gamebus.state.connection import Command, Connection
+
+TTL_MS: Final = 15_000
+"""A gateway of which nothing was heard for so long is not in the directory."""
+
+_SCAN_COUNT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEntry:
+    """A room as one gateway has it."""
+
+    clients: int
+    """Connections in the room, spectators and servers included."""
+
+    tick_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerEntry:
+    """A connection of a player to one gateway."""
+
+    session: str
+    role: str
+    rooms: tuple[str, ...]
+    queued_bytes: int
+    """What waits in its outbox."""
+
+
+class DirectoryState:
+    """The directory in Redis. All methods raise :exc:`~gamebus.errors.StateError` when Redis cannot answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def write(
+        self,
+        gateway: str,
+        *,
+        rooms: Mapping[str, RoomEntry | None],
+        players: Mapping[str, PlayerEntry | None],
+        anew: bool = False,
+    ) -> tuple[int, int]:
+        """Write what changed in the part of a gateway (None: gone), or all of it anew, and prolong it.
+
+        Returns:
+            How many rooms and players Redis has of this gateway now.
+        """
+        commands: list[Command] = []
+        parts: tuple[tuple[str, Mapping[str, RoomEntry | PlayerEntry | None]], ...] = (
+            ("rooms", rooms),
+            ("players", players),
+        )
+        for kind, changes in parts:
+            key = self._key(gateway, kind)
+            if anew:
+                commands.append(("DEL", key))
+            gone = [name for name, entry in changes.items() if entry is None]
+            fields: list[str | bytes] = []
+            for name, entry in changes.items():
+                if entry is not None:
+                    fields += (name, msgpack.packb(astuple(entry)))
+            if gone:
+                commands.append(("HDEL", key, *gone))
+            if fields:
+                commands.append(("HSET", key, *fields))
+            commands += (("PEXPIRE", key, TTL_MS), ("HLEN", key))
+        answers = await self._connection.pipeline(commands)
+        rooms_there, players_there = (
+            answer for command, answer in zip(commands, answers, strict=True) if command[0] == "HLEN"
+        )
+        return rooms_there, players_there
+
+    async def forget(self, gateway: str) -> None:
+        """Take out a gateway that ends in order."""
+        await self._connection.pipeline([("DEL", self._key(gateway, kind)) for kind in ("rooms", "players")])
+
+    async def rooms(self, gateways: Sequence[str]) -> dict[str, dict[str, RoomEntry]]:
+        """Room -> gateway -> entry, of all rooms with clients."""
+        parts = await self._connection.pipeline([("HGETALL", self._key(gateway, "rooms")) for gateway in gateways])
+        found: dict[str, dict[str, RoomEntry]] = {}
+        for gateway, part in zip(gateways, parts, strict=True):
+            for name, value in part.items():
+                found.setdefault(name.decode(), {})[gateway] = RoomEntry(*msgpack.unpackb(value))
+        return found
+
+    async def room(self, gateways: Sequence[str], room: str) -> dict[str, RoomEntry]:
+        """Gateway -> entry, of one room."""
+        values = await self._connection.pipeline([("HGET", self._key(gateway, "rooms"), room) for gateway in gateways])
+        return {
+            gateway: RoomEntry(*msgpack.unpackb(value))
+            for gateway, value in zip(gateways, values, strict=True)
+            if value is not None
+        }
+
+    async def player(self, gateways: Sequence[str], player: str) -> dict[str, PlayerEntry]:
+        """Gateway -> entry, of one player."""
+        values = await self._connection.pipeline(
+            [("HGET", self._key(gateway, "players"), player) for gateway in gateways]
+        )
+        return {gateway: _player(value) for gateway, value in zip(gateways, values, strict=True) if value is not None}
+
+    async def search(self, gateways: Iterable[str], text: str, *, limit: int) -> list[tuple[str, str, PlayerEntry]]:
+        """(player, gateway, entry) of at most `limit` players whose name holds `text`, in no order."""
+        pattern = "*" + "".join(f"\\{letter}" if letter in r"\*?[]" else letter for letter in text) + "*"
+        found: list[tuple[str, str, PlayerEntry]] = []
+        for gateway in gateways:
+            cursor = b"0"
+            while True:
+                cursor, values = await self._connection.execute(
+                    "HSCAN", self._key(gateway, "players"), cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT
+                )
+                fields = iter(
+                    values.items() if isinstance(values, dict) else zip(values[::2], values[1::2], strict=True)
+                )
+                found += ((name.decode(), gateway, _player(value)) for name, value in fields)
+                if len(found) >= limit:
+                    return found[:limit]
+                if cursor in {b"0", 0}:
+                    break
+        return found
+
+    def _key(self, gateway: str, kind: str) -> str:
+        return self._connection.keys.shared(f"directory:{kind}", gateway)
+
+
+def _player(value: bytes) -> PlayerEntry:
+    session, role, rooms, queued_bytes = msgpack.unpackb(value)
+    return PlayerEntry(session, role, tuple(rooms), queued_bytes)

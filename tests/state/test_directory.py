@@ -1,0 +1,70 @@
+"""The directory against a real server."""
+
+from __future__ import annotations
+
+from gamebus.gateway.directory import Directory
+from gamebus.state.connection import Connection
+from gamebus.state.directory import TTL_MS, DirectoryState, PlayerEntry, RoomEntry
+
+ARENA, LOBBY = RoomEntry(2, 20), RoomEntry(1, 5)
+ALICE = PlayerEntry("s1", "player", ("arena", "lobby"), 0)
+BOB = PlayerEntry("s2", "player", ("arena",), 512)
+
+
+class Census:
+    def __init__(self) -> None:
+        self.rooms = {"arena": ARENA, "lobby": LOBBY}
+        self.players = {"alice": ALICE, "bob": BOB}
+
+    def __call__(self) -> tuple[dict[str, RoomEntry], dict[str, PlayerEntry]]:
+        return dict(self.rooms), dict(self.players)
+
+
+class TestDirectory:
+    async def test_rooms_and_players_are_found_with_their_gateways(self, connection: Connection) -> None:
+        """A room of two gateways is one room; a player has the gateway that he is on."""
+        state, census = DirectoryState(connection), Census()
+        await Directory(state, gateway="a", census=census).write()
+        await state.write("b", rooms={"arena": ARENA}, players={"carol": BOB}, anew=True)
+
+        assert await state.rooms(["a", "b", "gone"]) == {"arena": {"a": ARENA, "b": ARENA}, "lobby": {"a": LOBBY}}
+        assert await state.player(["a", "b"], "alice") == {"a": ALICE}
+        assert await state.player(["a", "b"], "nobody") == {}
+        assert sorted(await state.search(["a", "b"], "o", limit=10)) == [("bob", "a", BOB), ("carol", "b", BOB)]
+        assert len(await state.search(["a", "b"], "", limit=2)) == 2
+        assert await state.search(["a", "b"], "*", limit=10) == []
+
+    async def test_what_is_gone_is_taken_out(self, connection: Connection) -> None:
+        """Only the difference is written, and nobody stays who has left."""
+        state, census = DirectoryState(connection), Census()
+        directory = Directory(state, gateway="a", census=census)
+        await directory.write()
+        del census.rooms["lobby"], census.players["bob"]
+        census.players["alice"] = PlayerEntry("s1", "player", ("arena",), 7)
+        await directory.write()
+
+        assert await state.rooms(["a"]) == {"arena": {"a": ARENA}}
+        assert await state.search(["a"], "", limit=10) == [("alice", "a", census.players["alice"])]
+
+    async def test_what_redis_lost_comes_back(self, connection: Connection) -> None:
+        """Emptied between two changes, it holds a part only: the next word but one is the whole again."""
+        state, census = DirectoryState(connection), Census()
+        directory = Directory(state, gateway="a", census=census)
+        await directory.write()
+        await state.forget("a")
+        census.players["carol"] = BOB
+        await directory.write()
+        await directory.write()
+
+        assert await state.rooms(["a"]) == {"arena": {"a": ARENA}, "lobby": {"a": LOBBY}}
+        assert await state.player(["a"], "alice") == {"a": ALICE}
+
+    async def test_the_part_of_a_dead_gateway_expires(self, connection: Connection) -> None:
+        """Nobody is found on a gateway that does not live."""
+        state = DirectoryState(connection)
+        await Directory(state, gateway="a", census=Census()).write()
+
+        for kind in ("rooms", "players"):
+            assert 0 < await connection.execute("PTTL", connection.keys.shared(f"directory:{kind}", "a")) <= TTL_MS
+        await Directory(state, gateway="a", census=Census()).forget()
+        assert await state.rooms(["a"]) == {}
