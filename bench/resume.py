@@ -28,8 +28,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from bench import report
-from bench.gateway_ingest import environment, running
-from bench.servers import create, new_prefix, run_contestant, servers
+from bench.servers import create, environment, module, new_prefix, run_contestant, running, servers
 from bench.websocket_load import SUBPROTOCOL, open_client
 from gamebus.catalog import Role, parse_catalog
 from gamebus.gateway.auth import mint_token
@@ -236,17 +235,16 @@ def run(addresses: StackAddresses, clients: int, **settings: str) -> dict[str, f
     prefix = new_prefix()
     asyncio.run(create(addresses.kafka, parse_catalog(topic_prefix=prefix)))
     env = environment(addresses, prefix) | settings
-    module = [sys.executable, "-m", "bench.resume"]
-    with running(["gamebus", "gateway", "--port", "0"], env) as (_, line):
+    with running(module("gamebus", "gateway", "--port", "0"), env) as (_, line):
         url = json.loads(line)["gateway"]
         with subprocess.Popen(
-            [*module, "live", url], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            module("bench.resume", "live", url), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as playing:
             assert playing.stdout is not None
             if playing.stdout.readline() != "ready\n":
                 raise RuntimeError("the players did not start")
             done = subprocess.run(
-                [*module, "storm", url, str(clients)],
+                module("bench.resume", "storm", url, str(clients)),
                 env=env,
                 stdout=subprocess.PIPE,
                 text=True,
