@@ -33,6 +33,7 @@ from bench.websocket_load import SUBPROTOCOL, open_client
 from gamebus.catalog import Role, parse_catalog
 from gamebus.gateway.auth import mint_token
 from gamebus.localstack.stack import StackAddresses
+from gamebus.settings import GatewaySettings
 
 _ROOMS: Final = 20
 _EVENTS_PER_S: Final = 2
@@ -46,7 +47,7 @@ _AFTER_S: Final = 2.0
 _TIMEOUT_S: Final = 240.0
 # Of the clients' back-off, on top of what the gateway asks for.
 _JITTER_S: Final = 0.25
-_LIMIT_S: Final = 5.0
+_LIMIT_S: Final = 8.0
 
 
 async def say_hello(url: str, player: str, resume: dict[str, str]) -> ClientConnection:
@@ -276,12 +277,16 @@ def main() -> None:
     parser = report.arguments(__doc__)
     parser.add_argument("--clients", type=int, default=1_000, help="clients that are cut and come back")
     given = parser.parse_args()
-    unbounded = {"GAMEBUS_GATEWAY__HELLO_PER_SECOND": "1e6", "GAMEBUS_GATEWAY__HELLO_BURST": "1000000"}
+    defaults = GatewaySettings()
+    bounded = {
+        "GAMEBUS_GATEWAY__HELLO_PER_SECOND": str(defaults.hello_per_second),
+        "GAMEBUS_GATEWAY__HELLO_BURST": str(defaults.hello_burst),
+    }
     with servers() as addresses:
         found = report.interleaved(
             {
-                "ours": partial(run, addresses, given.clients),
-                "unbounded": partial(run, addresses, given.clients, **unbounded),
+                "ours": partial(run, addresses, given.clients, **bounded),
+                "unbounded": partial(run, addresses, given.clients),
             },
             rounds=given.rounds,
         )
