@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -479,6 +480,19 @@ class TestDrain:
             assert harness.server.statistics().sockets == 1, "the loop has not told yet"
             await _until(lambda: harness.server.statistics().sockets == 0)
             writer.close()
+
+
+class TestLost:
+    async def test_time_that_was_due_before_a_connection_was_lost_is_nothing(self) -> None:
+        """The sweeper may have found a ping to be due in the moment in which the peer vanished: nobody is pinged, or timed again."""
+        async with serving() as harness:
+            async with harness.client():
+                (connection,) = harness.server._sockets
+                # As a reset by the peer: lost without an end of the stream before it.
+                connection.abort()
+                await _until(lambda: harness.server.statistics().sockets == 0)
+            connection.on_time(time.monotonic() + 3600)
+            assert len(harness.server.timers) == 0
 
 
 class TestAdmission:
