@@ -28,9 +28,8 @@ async def run(settings: Settings, catalog: Catalog, *, ready: Callable[[str], No
         ConfigurationError: it would let strangers in, or its port is taken; the message says what to do.
     """
     dashboard = settings.dashboard
-    listener = _bind(dashboard.host, dashboard.port)
-    port = listener.getsockname()[1]
     credentials = _credentials(settings)
+    listener = _bind(dashboard.host, dashboard.port)
     connection = connect(settings.redis)
     hosts = ["127.0.0.1", "localhost", "[::1]", dashboard.host, *dashboard.hosts]
     application = Dashboard(connection, catalog, credentials=credentials, hosts=hosts).application
@@ -38,12 +37,13 @@ async def run(settings: Settings, catalog: Catalog, *, ready: Callable[[str], No
         application, http="h11", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
-    url = f"http://{dashboard.host}:{port}"
+    url = f"http://{dashboard.host}:{listener.getsockname()[1]}"
     log.info("dashboard.ready", url=url, sign_in=credentials is not None)
     ready(url)
     try:
         await server.serve(sockets=[listener])
     finally:
+        listener.close()
         await connection.close()
 
 

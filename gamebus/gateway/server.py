@@ -28,7 +28,7 @@ from gamebus.gateway.keepalive import TimerWheel
 from gamebus.gateway.outbox import Outbox
 from gamebus.gateway.session_driver import Bus, SessionDriver
 from gamebus.protocol.claims import Verify
-from gamebus.protocol.codes import CloseCode
+from gamebus.protocol.codes import CloseCode, ErrorCode
 from gamebus.protocol.frames import Encoding
 from gamebus.protocol.limits import Limits
 from gamebus.protocol.session import Session
@@ -60,6 +60,9 @@ class ServerStatistics:
     closed_total: Mapping[str, int] = counter("Connections closed by the gateway.", label="code")
     cut_total: int = counter("Connections cut because the peer let a deadline pass.")
     ack_seconds: Distribution = histogram("From taking a durable publish to its ack.")
+    answers_total: Mapping[str, int] = counter(
+        "Durable publishes of clients by answer: ack, or why not.", label="answer"
+    )
 
 
 class Server:
@@ -180,6 +183,7 @@ class Server:
             closed_total={str(int(code)): count for code, count in counters.closed.items()},
             cut_total=counters.cut,
             ack_seconds=self._bus.ack_seconds.snapshot(),
+            answers_total={"ack": 0, str(ErrorCode.UNKNOWN_OUTCOME): 0} | self._bus.answers,
         )
 
     # Host

@@ -21,7 +21,7 @@ export function Chart({ title, lines, last, stepS, unit, format, theme }) {
       {
         width: box.current.clientWidth,
         height: HEIGHT,
-        legend: { live: true },
+        legend: { live: false },
         cursor: { y: false },
         scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
         axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: stepS < 60 ? "2-digit" : undefined })) },

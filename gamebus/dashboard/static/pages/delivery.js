@@ -40,6 +40,8 @@ function Waterfall({ loss, rationales, nowMs }) {
 export function Delivery({ onSignedOut }) {
   const feed = useFeed("delivery", onSignedOut);
   const page = feed.page;
+  const answers = page?.durable.answers ?? {};
+  const refused = Object.entries(answers).reduce((sum, [answer, amount]) => (["ack", "unknown_outcome"].includes(answer) ? sum : sum + amount), 0);
   const streams = (page?.realtime.streams ?? []).map((stream) => ({ ...stream, id: `${stream.boot}/${stream.topic}`, stale: stream.ended }));
   const columns = [
     { key: "process", name: "Publisher", value: (row) => row.process ?? row.boot, show: (row) => html`${row.process ?? html`<code>${row.boot}</code>`} <span class="note">${row.ended ? "ended" : ""}</span>` },
@@ -47,8 +49,8 @@ export function Delivery({ onSignedOut }) {
     { key: "attempted", name: "Attempted", numeric: true, value: (row) => row.attempted, show: (row) => count(row.attempted) },
     { key: "processed", name: "Processed", numeric: true, value: (row) => row.processed, show: (row) => count(row.processed) },
     { key: "dropped", name: "Dropped", numeric: true, value: dropped, show: (row) => count(dropped(row)) },
-    ...TERMS.map(([key, name, title]) => ({ key, name, title, numeric: true, value: (row) => row[key], show: (row) => count(row[key]) })),
-    { key: "estimate", name: "Estimate", numeric: true, value: (row) => row.estimated_loss_rate, show: (row) => percent(row.estimated_loss_rate) },
+    ...TERMS.map(([key, name, title]) => ({ key, name: name.replace("lost ", ""), title, numeric: true, value: (row) => row[key], show: (row) => count(row[key]) })),
+    { key: "estimate", name: "Estimated", numeric: true, value: (row) => row.estimated_loss_rate, show: (row) => percent(row.estimated_loss_rate) },
     { key: "loss", name: "True loss", numeric: true, value: (row) => row.loss_rate, show: (row) => percent(row.loss_rate) },
   ];
   const letters = (page?.dead_letters ?? []).map((letter) => ({ ...letter, id: `${letter.topic}/${letter.partition}/${letter.offset}` }));
@@ -66,10 +68,11 @@ export function Delivery({ onSignedOut }) {
     <${Table} columns=${columns} rows=${streams} caption="By publisher" order=${{ key: "loss", down: true }} empty="Nothing was published yet." />
     <h2>At least once</h2>
     <dl class="stats">
-      <${Stat} name="Accepted" value=${count(page.durable.published.accepted)} note=${`${count(page.durable.published.queued)} under way`} />
-      <${Stat} name="Acked" value=${count(page.durable.published.acked)} note="in all in-sync replicas" />
-      <${Stat} name="Failed" value=${count(page.durable.published.failed)} note="surely not written; the client was told" bad=${page.durable.published.failed > 0} />
-      <${Stat} name="Unknown" value=${count(page.durable.published.unknown)} note="the client sends it again" bad=${page.durable.published.unknown > 0} />
+      <${Stat} name="Acked" value=${count(answers.ack)} note="in all in-sync replicas" />
+      <${Stat} name="Under way" value=${count(page.durable.queued)} note="in the gateways' outboxes" />
+      <${Stat} name="Refused" value=${count(refused)} bad=${refused > 0}
+        note=${Object.entries(answers).filter(([answer, amount]) => amount && !["ack", "unknown_outcome"].includes(answer)).map(([answer, amount]) => `${answer} ${count(amount)}`).join(", ") || "surely not written; the client is told"} />
+      <${Stat} name="Unknown" value=${count(answers.unknown_outcome)} note="the client sends it again" bad=${answers.unknown_outcome > 0} />
       <${Stat} name="Applied" value=${count(page.durable.processed.applied)} note="effects, once per event" />
       <${Stat} name="Duplicates passed over" value=${count(page.durable.processed.duplicates)} note="read again or sent again" />
       <${Stat} name="Dead letters" value=${count(page.durable.processed.dead_letters)} bad=${page.durable.processed.dead_letters > 0} note="gamebus dlq list" />
