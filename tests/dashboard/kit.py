@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from gamebus.catalog import parse_catalog
-from gamebus.dashboard import server
+from gamebus.dashboard.server import DashboardServer
 from gamebus.settings import AuthSettings, DashboardSettings, RedisSettings, Settings
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -70,14 +70,8 @@ async def running_dashboard(redis: RedisSettings, **dashboard: Any) -> AsyncIter
         auth=AuthSettings(secret=SECRET),
         dashboard=DashboardSettings(port=0, **dashboard),
     )
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    running = asyncio.create_task(server.run(settings, parse_catalog(), ready=ready.set_result))
-    try:
-        waiting: set[asyncio.Future[Any]] = {running, ready}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
-        yield Browser(ready.result())
-    finally:
-        running.cancel()
-        await asyncio.wait([running])
+    server = DashboardServer(settings, parse_catalog())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.run())
+        yield Browser(server.url)
+        server.stop()

@@ -20,7 +20,9 @@ export function milliseconds(value) {
 /** Two durations with one unit: the smaller one decides. */
 export function pair(a, b) {
   if (a == null || b == null) return UNKNOWN;
-  return a >= 10_000 ? `${(a / 1000).toFixed(1)} / ${(b / 1000).toFixed(1)} s` : `${milliseconds(a).replace(" ms", "")} / ${b >= 10_000 ? Math.round(b) : milliseconds(b).replace(" ms", "")} ms`;
+  return a >= 10_000
+    ? `${(a / 1000).toFixed(1)} / ${(b / 1000).toFixed(1)} s`
+    : `${milliseconds(a).replace(" ms", "")} / ${b >= 10_000 ? Math.round(b) : milliseconds(b).replace(" ms", "")} ms`;
 }
 
 export function percent(value) {
