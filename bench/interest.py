@@ -109,6 +109,7 @@ async def play(interest: str) -> None:
         settings=GatewaySettings(tick_hz=60),
         presence=redis,
         positions=redis,
+        replaced=redis.replaced,
     )
     hub.go_live({(topic, 0): 0 for topic in hub.durable_topics})
     other = await asyncio.create_subprocess_exec(

@@ -72,6 +72,12 @@ class GatewaySettings(_Section):
     origins: tuple[str, ...] = Field((), description="Allowed `Origin` values of browsers; empty allows all.")
     tick_hz: int = Field(20, ge=1, le=60, description="Ticks a second of a room.")
     max_connections: int = Field(10_000, ge=1, description="Connections of one process; past it HTTP 503.")
+    hello_per_second: float = Field(
+        250.0,
+        gt=0,
+        description="Clients let in by one process, a second; the others are told when to come back (4003).",
+    )
+    hello_burst: int = Field(50, ge=1, description="The same, at once.")
     frame_bytes: int = Field(65_536, ge=1024, le=1_048_576, description="Largest message, fragments together.")
     max_batch: int = Field(256, ge=1, le=256, description="Publishes in one `batch` frame.")
     max_rooms: int = Field(64, ge=1, le=1024, description="Rooms of one connection.")

@@ -59,6 +59,8 @@ class Phase(enum.Enum):
     """A close was decided; the acks of what the client published are still to be sent. Messages are ignored."""
     CLOSING = "closing"
     """The last frame was written; the peer may close, and the close timeout runs."""
+    LOST = "lost"
+    """The transport is closed; uvloop's raises when it is written to."""
 
 
 @dataclass(slots=True)
@@ -182,6 +184,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Forget everything."""
+        self.phase = Phase.LOST
         self._host.timers.remove(self)
         if self._driver is not None:
             self._driver.end()
@@ -253,7 +256,9 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def on_time(self, now: float) -> None:
-        """Do what is due; called by the server's sweeper."""
+        """Do what is due; called by the server's sweeper, which may have decided to before the connection was lost."""
+        if self.phase is Phase.LOST:
+            return
         if self.phase is Phase.OPEN:
             self._keep_alive(now)
         elif self.phase is Phase.SETTLING:

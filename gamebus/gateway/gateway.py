@@ -145,17 +145,18 @@ class Gateway:
         )
         self._partitions = {name: topic.partitions for name, topic in catalog.topics.items()}
         self._partitioner = Partitioner(self._partitions)
+        self._players = PlayerRegistry(SessionState(self._redis))
         self._hub = Hub(
             catalog=catalog,
             partition=self._partitioner.partition,
             settings=settings.gateway,
             presence=PresenceState(self._redis),
             positions=PositionState(self._redis),
+            replaced=self._players.missed,
             follow=self._follow,
             max_age_ms=settings.realtime.max_age_ms,
         )
         self._realtime_tail, self._durable_tail = self._make_tails()
-        self._players = PlayerRegistry(SessionState(self._redis))
         self._placement = Placement(
             GatewayState(self._redis),
             partition=lambda room: self._partitioner.partition(self._hub.realtime_topics[0], room),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -95,6 +95,7 @@ class Hub:
         settings: `tick_hz`, `history_ms` and `history_events` are taken.
         presence: who is where, across gateways.
         positions: where they were before this gateway listened.
+        replaced: told of a player and his session here, when Redis shows that he came into a room of his by another gateway since.
         follow: told which partitions of :attr:`realtime_topics` hold rooms with clients; records of others need not come.
         max_age_ms: positions that a gateway took longer ago are dropped.
         loop: for time and timers; the running one by default.
@@ -109,6 +110,7 @@ class Hub:
         settings: GatewaySettings,
         presence: PresenceState,
         positions: PositionState,
+        replaced: Callable[[str, str], Awaitable[None]],
         follow: Callable[[Collection[Partition]], None] = lambda _: None,
         max_age_ms: int = 1000,
         loop: Loop | None = None,
@@ -150,6 +152,7 @@ class Hub:
             presence=presence,
             positions=positions,
             rooms=self._rooms,
+            on_replaced=replaced,
             on_read=self._on_read,
             clock=self._loop.time,
             now_ms=now_ms,

@@ -12,7 +12,7 @@ players (it came back empty), nobody is declared gone until every gateway has ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -45,8 +45,8 @@ class PresenceState(Protocol):
     async def leave(self, room: str, player: str, session: str) -> object:
         """Take a player out of a room, unless another session has it."""
 
-    async def refresh(self, members: Iterable[tuple[str, str, str]], now_ms: int) -> object:
-        """Keep (room, player, session) from expiring; those whom Redis has lost come back."""
+    async def refresh(self, members: Iterable[tuple[str, str, str]], now_ms: int) -> Sequence[tuple[str, str, str]]:
+        """Keep (room, player, session) from expiring; those whom Redis has lost come back. Returns those of older sessions."""
 
     async def members(self, rooms: Sequence[str], now_ms: int) -> Mapping[str, AbstractSet[str]]:
         """Who is in each room."""
@@ -76,6 +76,8 @@ class Membership:
         presence: who is where.
         positions: where they are.
         rooms: rooms with local clients; read, never changed.
+        on_replaced: called with a player and his session here, when another session of his is in a room of it: the word of the
+            takeover did not come through. Called again until the session has ended.
         on_read: called with a room whose roster was read, and at the first time with the positions in it.
         clock: monotonic seconds.
         now_ms: Unix milliseconds.
@@ -87,6 +89,7 @@ class Membership:
         presence: PresenceState,
         positions: PositionState,
         rooms: Mapping[str, Room],
+        on_replaced: Callable[[str, str], Awaitable[None]],
         on_read: Callable[[Room, Mapping[str, Any] | None], None],
         clock: Callable[[], float],
         now_ms: Callable[[], int],
@@ -94,6 +97,7 @@ class Membership:
         self._presence = presence
         self._positions = positions
         self._rooms = rooms
+        self._on_replaced = on_replaced
         self._on_read = on_read
         self._clock = clock
         self._now_ms = now_ms
@@ -228,7 +232,9 @@ class Membership:
         ]
         if sessions:
             async with asyncio.timeout(_STEP_TIMEOUT_S):
-                await self._presence.refresh(sessions, self._now_ms())
+                replaced = await self._presence.refresh(sessions, self._now_ms())
+                for player, session in dict.fromkeys(replaced_session[1:] for replaced_session in replaced):
+                    await self._on_replaced(player, session)
             self._succeeded()
         self._refresh_at = now + REFRESH_S
 

@@ -1,7 +1,8 @@
 """One connection per player: the newest one wins (close code 4501 for the others).
 
 Guarantees: of the connections of a player on this gateway at most one is open; on other gateways the older ones are closed as soon as
-they hear of the new one through Redis. Not guaranteed: the second while Redis is away. Servers and spectators may be many.
+they hear of the new one through Redis; those that could not hear of it, within a few seconds of both being in one room. Not
+guaranteed: the latter two while Redis is away. Servers and spectators may be many.
 """
 
 from __future__ import annotations
@@ -52,6 +53,19 @@ class PlayerRegistry:
         """The driver's connection has ended."""
         if self._drivers.get(driver.player) is driver:
             del self._drivers[driver.player]
+
+    async def missed(self, player: str, session: str) -> None:
+        """Redis shows another session of a player where `session` of this gateway is: it took over, and nobody heard.
+
+        Raises:
+            StateError: Redis does not answer which of them is the newest.
+        """
+        driver = self._drivers.get(player)
+        if driver is None or driver.session != session:
+            return
+        # Unless it is the other one that was late to hear, or to say that it joined.
+        if await self._sessions.holder(player) != session and self._drivers.get(player) is driver:
+            self._replace(driver)
 
     async def run(self) -> None:
         """Announce and listen until cancelled."""

@@ -1,6 +1,7 @@
 """The websocket server: accepts connections, keeps their time, and takes leave of them.
 
-Guarantees: at most `max_connections` are open (the next handshake gets 503); a drain tells every client when to come back, spread
+Guarantees: at most `max_connections` are open (the next handshake gets 503); clients are let in at no more than `hello_per_second`
+(:mod:`~gamebus.protocol.admission`), and the rest is told when to come back; a drain tells every client when to come back, spread
 over time, and ends within its deadline.
 
 When the gateway is full, a connection that has not said `hello` for a second gives its place to the newcomer (close code 4003), as nginx
@@ -27,6 +28,7 @@ from gamebus.gateway.handshake import PATH
 from gamebus.gateway.keepalive import TimerWheel
 from gamebus.gateway.outbox import Outbox
 from gamebus.gateway.session_driver import Bus, SessionDriver
+from gamebus.protocol.admission import Admission
 from gamebus.protocol.claims import Verify
 from gamebus.protocol.codes import CloseCode, ErrorCode
 from gamebus.protocol.frames import Encoding
@@ -41,8 +43,6 @@ _SWEEP_S: Final = 0.05
 # Sockets in the opening handshake, beyond the open connections; more are cut at once.
 _MAX_HANDSHAKES: Final = 1024
 _SILENCE_S: Final = 1.0
-# Reconnecting clients are spread so that a gateway sees about so many a second.
-_RECONNECTS_PER_SECOND: Final = 500
 _MIN_SPREAD_MS: Final = 2000
 
 log = structlog.get_logger(__name__)
@@ -58,6 +58,8 @@ class ServerStatistics:
     refused_total: Mapping[str, int] = counter("Opening handshakes refused.", label="status")
     placements_total: Mapping[str, int] = counter("Answers to GET /place.", label="status")
     closed_total: Mapping[str, int] = counter("Connections closed by the gateway.", label="code")
+    admitted_total: int = counter("Clients whose hello was accepted.")
+    deferred_total: int = counter("Clients that were told to come back later, since too many came at once.")
     cut_total: int = counter("Connections cut because the peer let a deadline pass.")
     ack_seconds: Distribution = histogram("From taking a durable publish to its ack.")
     answers_total: Mapping[str, int] = counter(
@@ -95,6 +97,7 @@ class Server:
         self._verify = verify
         self._bus = bus
         self.place = place
+        self._admission = Admission(per_second=settings.hello_per_second, burst=settings.hello_burst)
         self._limits = Limits(
             frame_bytes=settings.frame_bytes,
             batch=settings.max_batch,
@@ -157,7 +160,7 @@ class Server:
         self.close()
         log.info("gateway.draining", connections=len(self._places), deadline_s=deadline_s)
         code = CloseCode.DRAINING
-        spread_ms = max(_MIN_SPREAD_MS, 1000 * len(self._places) // _RECONNECTS_PER_SECOND)
+        spread_ms = max(_MIN_SPREAD_MS, int(1000 * len(self._places) / self.settings.hello_per_second))
         for connection in list(self._sockets):
             reconnect_ms = (code.reconnect_ms or 0) + random.randrange(spread_ms)  # noqa: S311 - spreads load only
             connection.close(code, "the gateway restarts", reconnect_ms=reconnect_ms)
@@ -181,6 +184,8 @@ class Server:
             refused_total={str(status): count for status, count in counters.refused.items()},
             placements_total={str(status): count for status, count in counters.placements.items()},
             closed_total={str(int(code)): count for code, count in counters.closed.items()},
+            admitted_total=self._admission.admitted,
+            deferred_total=self._admission.deferred,
             cut_total=counters.cut,
             ack_seconds=self._bus.ack_seconds.snapshot(),
             answers_total={"ack": 0, str(ErrorCode.UNKNOWN_OUTCOME): 0} | self._bus.answers,
@@ -205,7 +210,9 @@ class Server:
     def drive(self, connection: Connection, encoding: Encoding, outbox: Outbox, now: float) -> SessionDriver:
         """Make the driver of a connection that has just opened."""
         session_id = secrets.token_hex(8)
-        session = Session(self._catalog, self._limits, self._verify, session_id, encoding, now=now)
+        session = Session(
+            self._catalog, self._limits, self._verify, session_id, encoding, now=now, admit=self._admission.admit
+        )
         driver = SessionDriver(
             session, session_id=session_id, encoding=encoding, outbox=outbox, line=connection, bus=self._bus
         )

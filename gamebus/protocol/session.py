@@ -17,7 +17,7 @@ Time is an argument: `now` in monotonic seconds, `now_ms` in Unix milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
@@ -72,16 +72,27 @@ class Session:
     Args:
         verify: checks a token; see :data:`~gamebus.protocol.claims.Verify`.
         session_id: names the connection to its client and in logs.
+        admit: asked once the token is found good (who has none cannot use up the places): None, or milliseconds after which to
+            come back; see :class:`~gamebus.protocol.admission.Admission`.
         now: when the connection opened; the time for `hello` runs from here.
     """
 
     def __init__(
-        self, catalog: Catalog, limits: Limits, verify: Verify, session_id: str, encoding: Encoding, *, now: float
+        self,
+        catalog: Catalog,
+        limits: Limits,
+        verify: Verify,
+        session_id: str,
+        encoding: Encoding,
+        *,
+        now: float,
+        admit: Callable[[float], int | None] = lambda _: None,
     ) -> None:
         self._catalog = catalog
         self._limits = limits
         self._verify = verify
         self._session_id = session_id
+        self._admit = admit
         self._decode = frames.DECODERS[encoding]
         self._state = State.AWAITING_HELLO
         self._deadline: float | None = now + limits.hello_timeout_ms / 1000
@@ -181,6 +192,11 @@ class Session:
         except TokenRefused as refusal:
             code = CloseCode.TOKEN_EXPIRED if refusal.expired else CloseCode.BAD_TOKEN
             self._close(code, refusal.reason, effects)
+            return
+        wait_ms = self._admit(now)
+        if wait_ms is not None:
+            code = CloseCode.TOO_MANY_CONNECTIONS
+            self._close(code, "too many clients come at once; come back in a moment", effects, reconnect_ms=wait_ms)
             return
         self._state = State.OPEN
         self._claims = claims
@@ -319,10 +335,10 @@ class Session:
         if self._refusals.flooding:
             self._close(CloseCode.FLOODING, "too many refused messages", effects)
 
-    def _close(self, code: CloseCode, message: str, effects: list[Effect]) -> None:
+    def _close(self, code: CloseCode, message: str, effects: list[Effect], *, reconnect_ms: int | None = None) -> None:
         self._state = State.CLOSED
         self._deadline = None
-        effects.append(Close(code, message, code.reconnect_ms))
+        effects.append(Close(code, message, code.reconnect_ms if reconnect_ms is None else reconnect_ms))
 
     def _set_expiry(self, claims: Claims, now: float, now_ms: int) -> None:
         left_s = (claims.expires_ms + self._limits.token_leeway_ms - now_ms) / 1000

@@ -252,11 +252,14 @@ class RedisInMemory:
         if self.sessions.get(room, {}).get(player) == session:
             del self.sessions[room][player]
 
-    async def refresh(self, members: Iterable[tuple[str, str, str]], now_ms: int) -> None:
-        """Keep; bring back who is lost."""
+    async def refresh(self, members: Iterable[tuple[str, str, str]], now_ms: int) -> list[tuple[str, str, str]]:
+        """Keep; bring back who is lost; who has another session here since."""
         self._call("refresh")
-        for room, player, session in members:
-            self.sessions.setdefault(room, {}).setdefault(player, session)
+        return [
+            (room, player, session)
+            for room, player, session in members
+            if self.sessions.setdefault(room, {}).setdefault(player, session) != session
+        ]
 
     async def members(self, rooms: Sequence[str], now_ms: int) -> dict[str, frozenset[str]]:
         """Who is where."""
@@ -335,6 +338,7 @@ class Gateway:
         self.loop = loop or ManualLoop()
         self.redis = redis or RedisInMemory()
         self.kafka = kafka or Kafka()
+        self.replaced: list[tuple[str, str]] = []
         self._seq = itertools.count(1)
         self.hub = Hub(
             catalog=catalog or CATALOG,
@@ -342,6 +346,7 @@ class Gateway:
             settings=GatewaySettings(**settings),
             presence=self.redis,
             positions=self.redis,
+            replaced=self._replaced,
             loop=self.loop,
             now_ms=self.loop.now_ms,
         )
@@ -377,6 +382,9 @@ class Gateway:
         self.hub.on_durable(topic, partition, [record])
         self.loop.settle()
         return record.offset
+
+    async def _replaced(self, player: str, session: str) -> None:
+        self.replaced.append((player, session))
 
     async def step(self) -> None:
         """One round of membership, and what follows from it."""

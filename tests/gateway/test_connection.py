@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -481,6 +482,39 @@ class TestDrain:
             writer.close()
 
 
+class TestLost:
+    async def test_time_that_was_due_before_a_connection_was_lost_is_nothing(self) -> None:
+        """The sweeper may have found a ping to be due in the moment in which the peer vanished: nobody is pinged, or timed again."""
+        async with serving() as harness:
+            async with harness.client():
+                (connection,) = harness.server._sockets
+                # As a reset by the peer: lost without an end of the stream before it.
+                connection.abort()
+                await _until(lambda: harness.server.statistics().sockets == 0)
+            connection.on_time(time.monotonic() + 3600)
+            assert len(harness.server.timers) == 0
+
+
+class TestAdmission:
+    async def test_a_storm_is_told_when_to_come_back(self) -> None:
+        """Past the rate a hello is answered by `bye` 4003, each with a moment of its own; those who are in stay."""
+        async with serving(hello_burst=1, hello_per_second=0.1) as harness, harness.client() as inside:
+            waits = []
+            for number in range(3):
+                async with harness.connect() as websocket:
+                    client = Client(websocket)
+                    await client.send("hello", token(f"p{number}"))
+                    code, received = await client.closed()
+                assert code == 4003
+                waits.append(received[-1][3])
+            assert waits == sorted(waits)
+            assert waits[0] > 0
+            await inside.send("ping", 1)
+            assert (await inside.receive())[0] == "pong"
+            statistics = harness.server.statistics()
+            assert (statistics.admitted_total, statistics.deferred_total) == (1, 3)
+
+
 class TestTakeover:
     async def test_the_newest_connection_of_a_player_wins(self) -> None:
         """4501 for the old one, which must not come back; nobody sees the player leave."""
@@ -512,6 +546,21 @@ class TestTakeover:
             assert (await client.receive())[0] == "pong", "this one was announced last"
             sessions.holds = "another"
             sessions.heard.put_nowait(("alice", "another"))
+            assert (await client.closed())[0] == 4501
+
+    async def test_a_takeover_that_nobody_heard_of_is_made_up_for(self) -> None:
+        """Redis was away when the player came to another gateway: his older connection is closed once it shows there."""
+        sessions = Announced()
+        async with serving(sessions) as harness, harness.client() as client:
+            _, session = await sessions.announced.get()
+            sessions.holds = session
+            await harness.players.missed("alice", session)
+            await harness.players.missed("alice", "gone")
+            await harness.players.missed("nobody", "gone")
+            await client.send("ping", 1)
+            assert (await client.receive())[0] == "pong", "it was announced last"
+            sessions.holds = "another"
+            await harness.players.missed("alice", session)
             assert (await client.closed())[0] == 4501
 
 

@@ -9,6 +9,7 @@ import pytest
 from gamebus.catalog import Role
 from gamebus.gateway.hub import ConsumerRecord
 from gamebus.gateway.joining import JOIN_DEADLINE_S
+from gamebus.gateway.membership import REFRESH_S
 from gamebus.gateway.server_frame import server_frame
 from gamebus.protocol.frames import Encoding
 from gamebus.record import encode_realtime
@@ -676,6 +677,19 @@ class TestPresence:
         assert alice.of("presence") == []
         assert alice.of("tick") == []
         assert gateway.reader("carol", "r").players("r") == {"alice", "bob", "carol"}
+
+    async def test_a_takeover_that_nobody_heard_of_is_reported(self) -> None:
+        """Redis shows a newer session of a player where one of this gateway is; the others are left alone."""
+        gateway = Gateway()
+        gateway.reader("alice", "r")
+        bob = gateway.reader("bob", "r", "s")
+        await gateway.step()
+        assert gateway.replaced == []
+        gateway.redis.sessions["r"]["bob"] = gateway.redis.sessions["s"]["bob"] = "elsewhere"
+        gateway.loop.advance(REFRESH_S)
+        await gateway.step()
+
+        assert gateway.replaced == [("bob", bob.session)]
 
     def test_a_refreshed_token_changes_who_is_shown(self) -> None:
         """The new role applies at once: a player that becomes a spectator is no longer there for the others."""

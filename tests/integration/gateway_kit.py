@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import msgpack
 from websockets.asyncio.client import ClientConnection, connect
@@ -83,6 +84,19 @@ class GatewayProcess:
         timer.cancel()
         assert line, self._log.read_text()
         self.addresses = json.loads(line)
+
+    def place(self, room: str) -> str:
+        """URL of the gateway that should take `room`, as this one says."""
+        with urlopen(
+            f"{self.url.replace('ws', 'http', 1).removesuffix('/v1')}/place?room={room}", timeout=PATIENCE_S
+        ) as answer:
+            return str(json.load(answer)["gateway"])
+
+    def metric(self, sample: str) -> float:
+        """A value of its metrics, by the name and the labels as they are written."""
+        with urlopen(f"{self.addresses['ops']}/metrics", timeout=PATIENCE_S) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} "))
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal; the exit code."""

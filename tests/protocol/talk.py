@@ -40,6 +40,7 @@ class Talk:
         catalog: Catalog = CATALOG,
         limits: Limits | None = None,
         hello: bool = True,
+        wait_ms: int | None = None,
         joined: Sequence[str] = (),
     ) -> None:
         self.now = 5_000.0
@@ -49,7 +50,9 @@ class Talk:
             "good": Claims(sub, role, START_MS + HOUR_MS, rooms),
             "old": TokenRefused(expired=True, reason="the token expired"),
         }
-        self.session = Session(catalog, limits or Limits(), self._verify, "s-1", encoding, now=self.now)
+        self.session = Session(
+            catalog, limits or Limits(), self._verify, "s-1", encoding, now=self.now, admit=lambda _: wait_ms
+        )
         if hello:
             self.say("hello", "good")
         for room in joined:

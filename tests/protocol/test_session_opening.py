@@ -130,6 +130,22 @@ class TestHello:
         assert talk.session.deadline == talk.now + 3600
 
 
+class TestAdmission:
+    def test_who_is_not_admitted_learns_when_to_come_back(self) -> None:
+        """4003 with a wait of its own, before any room is joined."""
+        talk = Talk(hello=False, wait_ms=1234)
+        (close,) = talk.say("hello", "good", {"resume": {"arena": "cursor"}})
+        assert isinstance(close, Close)
+        assert (close.code, close.reconnect_ms) == (CloseCode.TOO_MANY_CONNECTIONS, 1234)
+        assert talk.session.state is State.CLOSED
+
+    def test_who_has_no_token_takes_nobodys_place(self) -> None:
+        """Strangers are refused before they are admitted."""
+        (close,) = Talk(hello=False, wait_ms=1).say("hello", "bad")
+        assert isinstance(close, Close)
+        assert close.code == CloseCode.BAD_TOKEN
+
+
 class TestResume:
     def test_joins_those_rooms(self) -> None:
         """`hello` with `resume` joins those rooms: `welcome`, then for each room `joined`, the missed events in order, ..."""

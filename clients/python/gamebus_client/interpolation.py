@@ -73,6 +73,10 @@ class Interpolator:
         """Positions came."""
         self._add(tick.positions, tick.server_ms)
 
+    def forget(self, player: str) -> None:
+        """Draw a player no longer, until a newer position comes: he left the room, or died."""
+        self._samples.pop(player, None)
+
     def sample(self, server_ms: float | None) -> Mapping[str, Pose]:
         """All players that are to be seen at the gateway's time `server_ms`; nobody while that is not known (None)."""
         if server_ms is None:

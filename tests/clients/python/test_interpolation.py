@@ -123,6 +123,17 @@ def test_entered_anew() -> None:
     assert poses["carol"].x == 7
 
 
+def test_a_player_that_is_forgotten() -> None:
+    """Not drawn until a newer position comes; the others stay."""
+    players = interpolator()
+    tick(players, 1_000, ann=at(1), bob=at(2))
+    players.forget("bob")
+    players.forget("nobody")
+    assert set(players.sample(1_100)) == {"ann"}
+    tick(players, 1_200, bob=at(50))
+    assert players.sample(1_300)["bob"].x == 50
+
+
 def test_bounded_buffer() -> None:
     """No more than the buffer is kept, however long nobody draws."""
     players = Interpolator(delay_ms=100, buffer_ms=1_000)
