@@ -57,6 +57,8 @@ browser: install $(JAVASCRIPT_STAMP)
 	@bash deploy/scripts/require-tools.sh browser
 	cd clients/arena && ../javascript/node_modules/.bin/biome check --error-on-warnings .
 	node --test --test-reporter=dot clients/arena/test/*.test.js
+	cd gamebus/dashboard && ../../clients/javascript/node_modules/.bin/biome check --error-on-warnings .
+	cd tests/browser && npm ci --no-progress >/dev/null
 	$(BIN)/python -m pytest -q tests/browser
 
 # Give the arena the JavaScript client as it is now.
@@ -86,4 +88,4 @@ lock: install
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf $(JAVASCRIPT)/node_modules $(JAVASCRIPT)/dist
+	rm -rf $(JAVASCRIPT)/node_modules $(JAVASCRIPT)/dist tests/browser/node_modules

@@ -25,6 +25,8 @@ _COMMANDS = (
     "dashboard",
     "token",
     "loss",
+    "doctor",
+    "top",
     "catalog",
     "migrate",
     "docs",

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from gamebus.cli import _loop
-from gamebus.dashboard import server
-from gamebus.settings import load_catalog, load_settings
+from gamebus.catalog import Catalog
+from gamebus.cli import _loop, _signals
+from gamebus.dashboard.server import DashboardServer
+from gamebus.settings import Settings, load_catalog, load_settings
 from gamebus.telemetry.logs import configure_logging
 
 
@@ -28,7 +29,11 @@ def main(
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"dashboard": settings.dashboard.model_copy(update=given)})
 
-    def ready(url: str) -> None:
-        print(json.dumps({"dashboard": url}), flush=True)
+    _loop.run(_run(settings, load_catalog(settings)), loop=settings.loop)
 
-    _loop.run(server.run(settings, load_catalog(settings), ready=ready), loop=settings.loop)
+
+async def _run(settings: Settings, catalog: Catalog) -> None:
+    server = DashboardServer(settings, catalog)
+    with _signals.stopping(server.stop):
+        print(json.dumps({"dashboard": server.url}), flush=True)
+        await server.run()

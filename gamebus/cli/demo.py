@@ -104,6 +104,7 @@ class _Demo:
         try:
             self._console.print("starting Kafka, Redis, processors and a gateway ...")
             addresses = await self._development.start()
+            self._console.print(f"watch it: {addresses.dashboard}")
             config = bots_config(addresses.gateway)
             self._bots = Bots(config)
             report = await self._play(self._bots)

@@ -33,7 +33,7 @@ def main(
     folder: Annotated[Path, typer.Option(help="Folder of the stack: data, logs, secret.")] = DEFAULT_FOLDER,
     arena: Annotated[bool, typer.Option(help="Serve the arena, a small browser game, where it is installed.")] = True,
 ) -> None:
-    """Run Kafka, Redis, a gateway, processors and the arena until Ctrl-C.
+    """Run Kafka, Redis, a gateway, processors, the dashboard and the arena until Ctrl-C.
 
     Prints one JSON line with all addresses when a client can connect. What dies is started again. The arena is left out, which a
     warning says, when your own catalog lacks its event types.

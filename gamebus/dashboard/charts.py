@@ -68,6 +68,8 @@ def _series(taken: Sequence[Bucket], step_s: int) -> dict[str, list[float | None
     series: dict[str, list[float | None]] = {}
     for name in (*AMOUNTS, *LEVELS):
         series[name] = [round(bucket.get(name, 0.0) / step_s, 2) for bucket in taken]
+    answered, acked = series.pop("durable_answered"), series["durable_acked"]
+    series["durable_refused"] = [round((a or 0) - (b or 0), 2) for a, b in zip(answered, acked, strict=True)]
     for name in LATENCIES:
         for label, q in (("p50", 0.5), ("p99", 0.99)):
             series[f"{name}_{label}_ms"] = [percentile_ms(bucket, name, q) for bucket in taken]

@@ -14,14 +14,6 @@ from gamebus.state.ledger import LedgerState
 from gamebus.state.loss_summary import summary
 from gamebus.state.vitals import Vitals, VitalsState
 
-_DURABLE: Final = {
-    "accepted": "durable_publisher_accepted_total",
-    "acked": "durable_publisher_acked_total",
-    "failed": "durable_publisher_failed_total",
-    "unknown": "durable_publisher_unknown_total",
-    "overloaded": "durable_publisher_overloaded_total",
-    "queued": "durable_publisher_queued_records",
-}
 _EFFECTS: Final = {
     "read": "durable_consumer_records_total",
     "applied": "durable_effects_applied_total",
@@ -52,7 +44,8 @@ class Delivery:
         return {
             "realtime": losses,
             "durable": {
-                "published": _sums(vitals, _DURABLE),
+                "answers": _answers(vitals),
+                "queued": _sums(vitals, {"queued": "durable_publisher_queued_records"})["queued"],
                 "processed": _sums(vitals, _EFFECTS),
             },
             "rationales": {
@@ -62,6 +55,17 @@ class Delivery:
             },
             "dead_letters": [asdict(letter) for letter in await self._letters.recent()],
         }
+
+
+def _answers(vitals: Iterable[Vitals]) -> dict[str, int]:
+    """Durable publishes of clients by how they were answered, of the gateways that run."""
+    answers: dict[str, int] = {}
+    for process in vitals:
+        for name, value in process.samples.items():
+            metric, _, label = name.partition("{answer=")
+            if metric == "gateway_answers_total" and isinstance(value, int):
+                answers[label.rstrip("}")] = answers.get(label.rstrip("}"), 0) + value
+    return answers
 
 
 def _sums(vitals: Iterable[Vitals], samples: dict[str, str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -71,7 +71,7 @@ class Feeds:
         async with asyncio.TaskGroup() as self._tasks:
             await asyncio.Event().wait()
 
-    async def frames(self, name: str) -> AsyncIterator[str]:
+    async def frames(self, name: str) -> AsyncGenerator[str, None]:
         """The frames of a page, the last one at once, then one a second.
 
         Raises:
@@ -139,7 +139,7 @@ class _Feed:
                 self._changed.notify_all()
             await asyncio.sleep(max(0.0, INTERVAL_S - (time.monotonic() - asked_at)))
 
-    async def frames(self) -> AsyncIterator[str]:
+    async def frames(self) -> AsyncGenerator[str, None]:
         seen = 0
         while True:
             async with self._changed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gamebus.catalog import Catalog, DeliveryClass
@@ -52,12 +52,7 @@ class Overview:
             "realtime_per_s": round(rates.get("realtime_attempted", 0), 1),
             "durable_per_s": round(rates.get("durable_acked", 0), 1),
             "delivered_per_s": round(rates.get("positions_delivered", 0) + rates.get("events_delivered", 0), 1),
-            "errors_per_s": round(
-                sum(
-                    rates.get(name, 0) for name in ("durable_failed", "durable_unknown", "overflows", "redis_failures")
-                ),
-                2,
-            ),
+            "errors_per_s": round(_refused(rates) + rates.get("overflows", 0) + rates.get("redis_failures", 0), 2),
             "realtime_lag": round(rates.get("realtime_lag", 0)),
             "durable_lag": round(rates.get("durable_lag", 0)),
             "dead_letters_per_s": round(rates.get("dead_letters", 0), 2),
@@ -69,6 +64,11 @@ class Overview:
             for name in ("ack", "age")
             for label, q in (("p50", 0.5), ("p99", 0.99))
         }
+
+
+def _refused(rates: Mapping[str, float]) -> float:
+    """Durable publishes that were answered otherwise than by an ack."""
+    return rates.get("durable_answered", 0.0) - rates.get("durable_acked", 0.0)
 
 
 def _number(process: Vitals, sample: str) -> float:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
 
 import structlog
-import uvicorn
 
 from gamebus.catalog import Catalog
 from gamebus.dashboard.application import Dashboard
@@ -15,36 +13,40 @@ from gamebus.dashboard.sign_in import Credentials
 from gamebus.errors import ConfigurationError
 from gamebus.settings import Settings
 from gamebus.state.connection import connect
+from gamebus.telemetry.embedded_server import EmbeddedServer
 
 log = structlog.get_logger(__name__)
 
 
-async def run(settings: Settings, catalog: Catalog, *, ready: Callable[[str], None]) -> None:
-    """Serve the dashboard until SIGTERM or SIGINT.
+class DashboardServer:
+    """Serves the dashboard. Build it within the running loop.
 
-    Args:
-        ready: called once with its URL.
     Raises:
         ConfigurationError: it would let strangers in, or its port is taken; the message says what to do.
     """
-    dashboard = settings.dashboard
-    listener = _bind(dashboard.host, dashboard.port)
-    port = listener.getsockname()[1]
-    credentials = _credentials(settings)
-    connection = connect(settings.redis)
-    hosts = ["127.0.0.1", "localhost", "[::1]", dashboard.host, *dashboard.hosts]
-    application = Dashboard(connection, catalog, credentials=credentials, hosts=hosts).application
-    config = uvicorn.Config(
-        application, http="h11", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    url = f"http://{dashboard.host}:{port}"
-    log.info("dashboard.ready", url=url, sign_in=credentials is not None)
-    ready(url)
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        await connection.close()
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        dashboard = settings.dashboard
+        credentials = _credentials(settings)
+        self._listener = _bind(dashboard.host, dashboard.port)
+        self.url = f"http://{dashboard.host}:{self._listener.getsockname()[1]}"
+        self._connection = connect(settings.redis)
+        hosts = ["127.0.0.1", "localhost", "[::1]", dashboard.host, *dashboard.hosts]
+        application = Dashboard(self._connection, catalog, credentials=credentials, hosts=hosts).application
+        self._server = EmbeddedServer(application, lifespan=True)
+        log.info("dashboard.ready", url=self.url, sign_in=credentials is not None)
+
+    async def run(self) -> None:
+        """Serve until :meth:`stop`."""
+        try:
+            await self._server.run(self._listener)
+        finally:
+            self._listener.close()
+            await self._connection.close()
+
+    def stop(self) -> None:
+        """Make :meth:`run` return."""
+        self._server.stop()
 
 
 def _credentials(settings: Settings) -> Credentials | None:

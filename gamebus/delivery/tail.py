@@ -286,6 +286,8 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
     """Stop an aiokafka consumer, started or not, within a deadline (its `stop` waits for brokers without one)."""
     try:
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            # aiokafka awaits the tasks that it cancels, and one that has not run yet raises CancelledError (group_coordinator.py).
+            await asyncio.sleep(0)
             await consumer.stop()
     except (KafkaError, TimeoutError) as error:
         _log.warning("consumer.close_failed", error=str(error))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -41,12 +41,16 @@ class TopicState:
     Attributes:
         replicas: of the partition with the fewest.
         created: whether the call that returned this made the topic.
+        in_sync: replicas that are in sync, of the partition with the fewest.
+        leaderless: partitions that no broker leads.
     """
 
     name: str
     partitions: int
     replicas: int
     created: bool = False
+    in_sync: int = field(default=0, compare=False)
+    leaderless: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,16 @@ async def list_topics(bootstrap_servers: str, catalog: Catalog) -> dict[str, Top
         return await _describe(admin, catalog.topics)
 
 
+async def describe_topics(bootstrap_servers: str, names: Iterable[str]) -> tuple[int, dict[str, TopicState]]:
+    """How many brokers there are, and those of the topics that they have.
+
+    Raises:
+        ConfigurationError: no broker answers.
+    """
+    async with _admin(bootstrap_servers) as admin:
+        return await _brokers(admin), await _describe(admin, names)
+
+
 async def check_topics(bootstrap_servers: str, catalog: Catalog) -> list[Difference]:
     """Compare the brokers' topics with the contract of the delivery classes; empty when they agree."""
     async with _admin(bootstrap_servers) as admin:
@@ -218,6 +232,8 @@ async def _describe(admin: AIOKafkaAdminClient, wanted: Iterable[str]) -> dict[s
             name=topic["topic"],
             partitions=len(topic["partitions"]),
             replicas=min((len(partition["replicas"]) for partition in topic["partitions"]), default=0),
+            in_sync=min((len(partition["isr"]) for partition in topic["partitions"]), default=0),
+            leaderless=sum(partition["leader"] < 0 for partition in topic["partitions"]),
         )
         for topic in await admin.describe_topics()
         if topic["topic"] in names and topic["error_code"] == NoError.errno

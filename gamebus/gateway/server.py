@@ -30,7 +30,7 @@ from gamebus.gateway.outbox import Outbox
 from gamebus.gateway.session_driver import Bus, SessionDriver
 from gamebus.protocol.admission import Admission
 from gamebus.protocol.claims import Verify
-from gamebus.protocol.codes import CloseCode
+from gamebus.protocol.codes import CloseCode, ErrorCode
 from gamebus.protocol.frames import Encoding
 from gamebus.protocol.limits import Limits
 from gamebus.protocol.session import Session
@@ -62,6 +62,9 @@ class ServerStatistics:
     deferred_total: int = counter("Clients that were told to come back later, since too many came at once.")
     cut_total: int = counter("Connections cut because the peer let a deadline pass.")
     ack_seconds: Distribution = histogram("From taking a durable publish to its ack.")
+    answers_total: Mapping[str, int] = counter(
+        "Durable publishes of clients by answer: ack, or why not.", label="answer"
+    )
 
 
 class Server:
@@ -185,6 +188,7 @@ class Server:
             deferred_total=self._admission.deferred,
             cut_total=counters.cut,
             ack_seconds=self._bus.ack_seconds.snapshot(),
+            answers_total={"ack": 0, str(ErrorCode.UNKNOWN_OUTCOME): 0} | self._bus.answers,
         )
 
     # Host

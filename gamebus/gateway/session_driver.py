@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -103,6 +104,9 @@ class Bus:
 
     ack_seconds: Histogram = field(default_factory=Histogram)
     """From taking a durable publish to its `ack`."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    """Durable publishes by how they were answered: `ack`, or the code of the `nack`."""
 
 
 class SessionDriver:
@@ -238,6 +242,7 @@ class SessionDriver:
         try:
             written = self._write(event_type.topic, effect, now_ms)
         except PublishFailed as error:
+            self._bus.answers[error.code] += 1
             self._send(frames.nack(effect.id, error.code, str(error), error.retry_ms))
             if self._bus.event_type(event_type.name).topic != event_type.topic:
                 message = f"{event_type.name} has another delivery class now; `welcome` names it"
@@ -295,9 +300,12 @@ class SessionDriver:
             written = outcome.result()
             answer = frames.ack(id_, self._bus.hub.cursor_for(self, room, written.topic, written.offset))
             self._bus.ack_seconds.observe(time.monotonic() - taken_at)
+            self._bus.answers["ack"] += 1
         except PublishFailed as error:
+            self._bus.answers[error.code] += 1
             answer = frames.nack(id_, error.code, str(error), error.retry_ms)
         except (OutcomeUnknown, asyncio.CancelledError) as error:
+            self._bus.answers[ErrorCode.UNKNOWN_OUTCOME] += 1
             message = str(error) or "the gateway is stopping"
             answer = frames.nack(id_, ErrorCode.UNKNOWN_OUTCOME, message, _UNKNOWN_RETRY_MS)
         if not self._ended:

@@ -1,4 +1,4 @@
-"""A whole gamebus on one machine, in the foreground: Kafka, Redis, gateway and processors, and a game where one is given.
+"""A whole gamebus on one machine, in the foreground: Kafka, Redis, gateway, processors, dashboard, and a game where one is given.
 
 Guarantees: when :meth:`Development.start` returns, a client can connect and its events reach Redis; what dies is started again
 (servers too) and logged; :meth:`Development.stop` ends everything in the order that loses nothing (game, gateway, processors, servers).
@@ -26,6 +26,7 @@ from gamebus.settings import load_catalog, load_settings
 _USUAL_PORT: Final = 8000
 _SERVER_CHECK_S: Final = 1.0
 _USUAL_GAME_PORT: Final = 8080
+_USUAL_DASHBOARD_PORT: Final = 8090
 _PROCESSORS: Final = ("realtime", "durable")
 
 log = structlog.get_logger(__name__)
@@ -112,6 +113,9 @@ class Development:
             "GAMEBUS_AUTH__SECRET": self._secret,
         }
         settings = load_settings()
+        if settings.dashboard.password is None:
+            # On this machine only, as everything here is.
+            environment["GAMEBUS_DASHBOARD__INSECURE"] = "true"
         if self._game is not None:
             environment["GAMEBUS_CATALOG"] = str(self._game.catalog)
             settings = settings.model_copy(update={"catalog": self._game.catalog})
@@ -135,11 +139,14 @@ class Development:
         self._gateway = role("gateway", "gateway", "--port", str(self._port))
         lines.append(await self._gateway.start())
         address = lines[-1]["gateway"]
+        lines.append(await role("dashboard", "dashboard", "--port", str(free_port(_USUAL_DASHBOARD_PORT))).start())
+        dashboard = lines[-1]["dashboard"]
         page = None if self._game is None else await self._start_game(role, self._game, address)
         return DevelopmentAddresses(
             gateway=address,
             kafka=servers.kafka,
             redis=servers.redis,
+            dashboard=dashboard,
             ops={role.name: line["ops"] for role, line in zip(self._roles, lines, strict=False) if line.get("ops")},
             arena=page,
         )

@@ -16,9 +16,6 @@ from gamebus.state.connection import Command, Connection
 from gamebus.telemetry.histogram import Distribution
 from gamebus.telemetry.metrics import Sample
 
-INTERVAL_S: Final = 1.0
-"""How often vitals are written."""
-
 TTL_MS: Final = 60_000
 """The vitals of a process are kept so long after the last time, so that operators see what has gone and when."""
 

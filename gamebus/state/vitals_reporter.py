@@ -14,7 +14,7 @@ import structlog
 from gamebus.errors import StateError
 from gamebus.state.connection import Connection
 from gamebus.state.timeline import TimelineState
-from gamebus.state.vitals import INTERVAL_S, Vitals, VitalsState
+from gamebus.state.vitals import Vitals, VitalsState
 from gamebus.telemetry.metrics import Sample, StatisticsCollector
 from gamebus.telemetry.process import ProcessMonitor
 from gamebus.telemetry.series import amounts
@@ -57,7 +57,7 @@ class VitalsReporter:
             tasks.create_task(self._monitor.run(), name="process-monitor")
             before = self._collector.snapshot()
             while True:
-                await asyncio.sleep(INTERVAL_S)
+                await asyncio.sleep(until_next_second(time.time()))
                 now = self._collector.snapshot()
                 await self._report(before, now)
                 before = now
@@ -85,10 +85,20 @@ class VitalsReporter:
         )
         try:
             await self._vitals.write(vitals)
-            await self._timeline.add(at_ms // 1000, amounts(before, now))
+            # The second that has just ended: a report is a little late, or a hair too early.
+            await self._timeline.add(round(at_ms / 1000) - 1, amounts(before, now))
         except StateError as error:
             if self._current:
                 log.warning("vitals.delayed", error=str(error))
             self._current = False
         else:
             self._current = True
+
+
+def until_next_second(now: float) -> float:
+    """Seconds from a Unix time to the next full second that is at least half a second away.
+
+    By the clock and not by an interval: an interval drifts, and every now and then a second of the charts would get nothing.
+    """
+    left = 1.0 - now % 1.0
+    return left if left >= 0.5 else left + 1.0

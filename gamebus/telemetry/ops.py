@@ -6,12 +6,10 @@ reasons when it cannot: an orchestrator sends no players then, but does not rest
 
 from __future__ import annotations
 
-import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -19,16 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gamebus.telemetry.embedded_server import EmbeddedServer
+
 Readiness = Callable[[], Mapping[str, bool]]
 """Condition -> whether it holds; a process is ready when all do."""
-
-
-class _EmbeddedServer(uvicorn.Server):
-    """uvicorn inside a process that handles its own signals."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class OpsServer:
@@ -49,24 +41,15 @@ class OpsServer:
                 Route("/metrics", self._metrics),
             ]
         )
-        config = uvicorn.Config(
-            application,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = _EmbeddedServer(config)
+        self._server = EmbeddedServer(application)
 
     async def run(self) -> None:
         """Serve until :meth:`stop`."""
-        await self._server.serve(sockets=[self._socket])
+        await self._server.run(self._socket)
 
     def stop(self) -> None:
         """Make :meth:`run` return; requests in progress have one second."""
-        self._server.should_exit = True
+        self._server.stop()
 
     async def _healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "ok", "version": version("gamebus")})

@@ -16,10 +16,9 @@ AMOUNTS: Final = {
     "realtime_attempted": "realtime_publisher_attempted_total",
     "realtime_dropped": "realtime_publisher_dropped_total",
     "realtime_processed": "realtime_consumer_processed_total",
-    "durable_accepted": "durable_publisher_accepted_total",
-    "durable_acked": "durable_publisher_acked_total",
-    "durable_failed": "durable_publisher_failed_total",
-    "durable_unknown": "durable_publisher_unknown_total",
+    "durable_acked": "gateway_answers_total{answer=ack}",
+    "durable_unknown": "gateway_answers_total{answer=unknown_outcome}",
+    "durable_answered": "gateway_answers_total",
     "durable_applied": "durable_effects_applied_total",
     "durable_duplicates": "durable_effects_duplicates_total",
     "dead_letters": "durable_consumer_dead_letters_total",
@@ -31,7 +30,7 @@ AMOUNTS: Final = {
     "rebalances": "durable_consumer_rebalances_total",
     "redis_failures": "redis_failures_total",
 }
-"""Series -> counter; the samples of all its labels together."""
+"""Series -> counter: one sample of it, or those of all its labels together."""
 
 LEVELS: Final = {
     "connections": "gateway_connections",
@@ -62,12 +61,13 @@ def buckets(amounts: Mapping[str, float], series: str) -> list[float]:
 
 
 def _by_metric(samples: Mapping[str, Sample]) -> dict[str, float]:
-    """Samples by metric, those of different labels added up."""
+    """Samples by name, and by metric: those of different labels added up."""
     metrics: dict[str, float] = {}
     for name, sample in samples.items():
         if not isinstance(sample, Distribution):
             metric = name.partition("{")[0]
             metrics[metric] = metrics.get(metric, 0.0) + sample
+            metrics[name] = metrics[metric] if metric == name else sample
     return metrics
 
 

@@ -144,7 +144,7 @@ class TestDev:
         """`gamebus dev` prints one JSON line with fixed keys when a client can connect."""
         assert set(dev.addresses) == {"gateway", "dashboard", "arena", "kafka", "redis", "ops"}
         assert dev.addresses["gateway"].startswith("ws://")
-        assert dev.addresses["dashboard"] is None
+        assert dev.addresses["dashboard"].startswith("http://127.0.0.1:")
         assert dev.addresses["arena"].startswith("http://127.0.0.1:")
         assert dev.addresses["redis"].startswith("redis://")
         assert {"gateway", "processor-realtime", "processor-durable"} <= set(dev.addresses["ops"])

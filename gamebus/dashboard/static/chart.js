@@ -1,7 +1,7 @@
 // A line chart of the timeline (uPlot).
 
-import uPlot from "./vendor/uplot.js";
 import { html, useEffect, useRef } from "./vendor/htm-preact.js";
+import uPlot from "./vendor/uplot.js";
 
 const HEIGHT = 170;
 const COLORS = ["--line-1", "--line-2", "--line-3", "--line-4"];
@@ -16,16 +16,32 @@ export function Chart({ title, lines, last, stepS, unit, format, theme }) {
 
   useEffect(() => {
     const style = getComputedStyle(box.current);
-    const axis = { stroke: style.getPropertyValue("--soft"), grid: { stroke: style.getPropertyValue("--grid"), width: 1 }, ticks: { show: false } };
+    const axis = {
+      stroke: style.getPropertyValue("--soft"),
+      grid: { stroke: style.getPropertyValue("--grid"), width: 1 },
+      ticks: { show: false },
+    };
     plot.current = new uPlot(
       {
         width: box.current.clientWidth,
         height: HEIGHT,
-        legend: { live: true },
+        legend: { live: false },
         cursor: { y: false },
         scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
-        axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: stepS < 60 ? "2-digit" : undefined })) },
-          { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) }],
+        axes: [
+          {
+            ...axis,
+            values: (_, ticks) =>
+              ticks.map((tick) =>
+                new Date(tick * 1000).toLocaleTimeString("en-GB", {
+                  hour: "2-digit",
+                  minute: "2-digit",
+                  second: stepS < 60 ? "2-digit" : undefined,
+                }),
+              ),
+          },
+          { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) },
+        ],
         series: [
           { value: (_, time) => (time == null ? "" : new Date(time * 1000).toLocaleTimeString("en-GB")) },
           ...lines.map(({ name }, index) => ({

@@ -1,12 +1,12 @@
 // The shell: sign-in, navigation, and the page that the address names.
 
-import { html, render, useEffect, useState } from "./vendor/htm-preact.js";
 import { Delivery } from "./pages/delivery.js";
 import { Overview } from "./pages/overview.js";
 import { Players } from "./pages/players.js";
 import { Processes } from "./pages/processes.js";
 import { Room, Rooms } from "./pages/rooms.js";
 import { SignIn } from "./pages/sign-in.js";
+import { html, render, useEffect, useState } from "./vendor/htm-preact.js";
 
 const PAGES = [
   ["/", "Overview"],
@@ -19,7 +19,9 @@ const PAGES = [
 function Dashboard() {
   const [session, setSession] = useState(null);
   const [place, setPlace] = useState(location.pathname + location.search);
-  const [theme, setTheme] = useState(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark"));
+  const [theme, setTheme] = useState(
+    localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark"),
+  );
 
   const ask = async () => {
     const response = await fetch("/api/session");
@@ -79,17 +81,22 @@ function Dashboard() {
   return html`
     <header>
       <a class="name" href="/" onClick=${(event) => link(event, "/")}><img src="/static/icon.svg" alt="" width="24" height="24" /> gamebus</a>
-      <nav aria-label="Pages">${PAGES.map(([to, name]) => html`
-        <a href=${to} aria-current=${url.pathname === to || (to === "/rooms" && room) ? "page" : undefined} onClick=${(event) => link(event, to)}>${name}</a>`)}
+      <nav aria-label="Pages">${PAGES.map(
+        ([to, name]) => html`
+        <a href=${to} aria-current=${url.pathname === to || (to === "/rooms" && room) ? "page" : undefined} onClick=${(event) => link(event, to)}>${name}</a>`,
+      )}
       </nav>
       <div class="tools">
         <button type="button" onClick=${() => setTheme(theme === "dark" ? "light" : "dark")}>${theme === "dark" ? "Light" : "Dark"}</button>
         ${session.sign_in && html`<button type="button" onClick=${signOut}>Sign out</button>`}
       </div>
     </header>
-    <main>${room
-      ? html`<${Room} key=${room[1]} ...${shared} room=${decodeURIComponent(room[1])} />`
-      : page?.() ?? html`<p class="empty">There is no page ${url.pathname}. <a href="/" onClick=${(event) => link(event, "/")}>Overview</a></p>`}</main>
+    <main>${
+      room
+        ? html`<${Room} key=${room[1]} ...${shared} room=${decodeURIComponent(room[1])} />`
+        : (page?.() ??
+          html`<p class="empty">There is no page ${url.pathname}. <a href="/" onClick=${(event) => link(event, "/")}>Overview</a></p>`)
+    }</main>
     <footer>gamebus ${session.version} · <kbd>/</kbd> searches</footer>`;
 }
 

@@ -17,6 +17,14 @@ export function milliseconds(value) {
   return `${value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : Math.round(value)} ms`;
 }
 
+/** Two durations with one unit: the smaller one decides. */
+export function pair(a, b) {
+  if (a == null || b == null) return UNKNOWN;
+  return a >= 10_000
+    ? `${(a / 1000).toFixed(1)} / ${(b / 1000).toFixed(1)} s`
+    : `${milliseconds(a).replace(" ms", "")} / ${b >= 10_000 ? Math.round(b) : milliseconds(b).replace(" ms", "")} ms`;
+}
+
 export function percent(value) {
   return value == null ? UNKNOWN : `${(value * 100).toFixed(value > 0 && value < 0.001 ? 4 : 2)} %`;
 }

@@ -1,15 +1,18 @@
 // What every page has around it: its heading, the age of its data, and what to say when there is none.
 
-import { html } from "./vendor/htm-preact.js";
 import { duration } from "./format.js";
+import { html } from "./vendor/htm-preact.js";
 
 export function Framed({ title, feed, children }) {
   const age = feed.page ? (feed.ageMs < 2000 ? "live" : `${duration(feed.ageMs / 1000)} old`) : "waiting for data";
   return html`
     <div class="heading"><h1>${title}</h1>
       <span class=${`age ${feed.stale ? "old" : ""}`} role="status">${feed.stale ? "▲ stale: " : "● "}${age}</span></div>
-    ${!feed.redis && html`<p class="banner" role="alert"><strong>Redis does not answer.</strong> ${feed.page ? "What you see is the last that it said." : ""}
-      It is asked again every second. <span class="detail">${feed.error}</span></p>`}
+    ${
+      !feed.redis &&
+      html`<p class="banner" role="alert"><strong>Redis does not answer.</strong> ${feed.page ? "What you see is the last that it said." : ""}
+      It is asked again every second. <span class="detail">${feed.error}</span></p>`
+    }
     ${feed.redis && feed.error && html`<p class="banner" role="alert">${feed.error}</p>`}
     <div class=${feed.stale ? "stale" : ""}>${feed.page ? children : html`<p class="empty">Waiting for the first frame …</p>`}</div>`;
 }

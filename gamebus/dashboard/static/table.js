@@ -15,13 +15,21 @@ export function Table({ columns, rows, empty, caption, order }) {
   if (!rows.length) return html`<p class="empty">${empty}</p>`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}><table>
     <caption>${caption}</caption>
-    <thead><tr>${columns.map(({ key, name, numeric, title }) => html`
+    <thead><tr>${columns.map(
+      ({ key, name, numeric, title }) => html`
       <th scope="col" class=${numeric ? "number" : ""} aria-sort=${key !== sorted?.key ? "none" : sorted.down ? "descending" : "ascending"}>
         <button type="button" title=${title ?? `Sort by ${name}`} onClick=${() => sort(key, numeric)}>${name}<span aria-hidden="true">${
-          key !== sorted?.key ? "" : sorted.down ? " ▾" : " ▴"}</span></button>
-      </th>`)}</tr></thead>
-    <tbody>${shown.map((row) => html`<tr key=${row.id} class=${row.stale ? "stale" : ""}>${columns.map(({ key, numeric, show, value }) => html`
-      <td key=${key} class=${numeric ? "number" : ""}>${(show ?? value)(row)}</td>`)}</tr>`)}</tbody>
+          key !== sorted?.key ? "" : sorted.down ? " ▾" : " ▴"
+        }</span></button>
+      </th>`,
+    )}</tr></thead>
+    <tbody>${shown.map(
+      (row) =>
+        html`<tr key=${row.id} class=${row.stale ? "stale" : ""}>${columns.map(
+          ({ key, numeric, show, value }) => html`
+      <td key=${key} class=${numeric ? "number" : ""}>${(show ?? value)(row)}</td>`,
+        )}</tr>`,
+    )}</tbody>
   </table></div>`;
 }
 

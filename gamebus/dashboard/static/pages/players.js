@@ -1,10 +1,10 @@
 // Who is where.
 
-import { html } from "../vendor/htm-preact.js";
 import { useFeed } from "../feed.js";
 import { ago, bytes, count, milliseconds } from "../format.js";
 import { Framed, Search } from "../frame.js";
 import { Table } from "../table.js";
+import { html } from "../vendor/htm-preact.js";
 
 export function Players({ go, text, onSignedOut }) {
   const feed = useFeed(text ? `players:${text}` : "players", onSignedOut);
@@ -12,15 +12,43 @@ export function Players({ go, text, onSignedOut }) {
   const columns = [
     { key: "player", name: "Player", value: (row) => row.player },
     { key: "role", name: "Role", value: (row) => row.role },
-    { key: "rooms", name: "Rooms", value: (row) => row.rooms.join(", "), show: (row) => row.rooms.map((room) => html`
+    {
+      key: "rooms",
+      name: "Rooms",
+      value: (row) => row.rooms.join(", "),
+      show: (row) =>
+        row.rooms.map(
+          (room) => html`
       <a href=${`/rooms/${encodeURIComponent(room)}`} onClick=${(event) => {
         event.preventDefault();
         go(`/rooms/${encodeURIComponent(room)}`);
-      }}>${room}</a> `) },
+      }}>${room}</a> `,
+        ),
+    },
     { key: "gateway", name: "Gateway", value: (row) => row.gateway },
-    { key: "rtt", name: "RTT", numeric: true, value: (row) => row.rtt_ms, show: (row) => milliseconds(row.rtt_ms), title: "Round trip, measured by the client" },
-    { key: "heard", name: "Heartbeat", numeric: true, value: (row) => row.heard_ms, show: (row) => ago(row.heard_ms, feed.nowMs) },
-    { key: "outbox", name: "Outbox", numeric: true, value: (row) => row.queued_bytes, show: (row) => bytes(row.queued_bytes), title: "What waits for a slow reader" },
+    {
+      key: "rtt",
+      name: "RTT",
+      numeric: true,
+      value: (row) => row.rtt_ms,
+      show: (row) => milliseconds(row.rtt_ms),
+      title: "Round trip, measured by the client",
+    },
+    {
+      key: "heard",
+      name: "Heartbeat",
+      numeric: true,
+      value: (row) => row.heard_ms,
+      show: (row) => ago(row.heard_ms, feed.nowMs),
+    },
+    {
+      key: "outbox",
+      name: "Outbox",
+      numeric: true,
+      value: (row) => row.queued_bytes,
+      show: (row) => bytes(row.queued_bytes),
+      title: "What waits for a slow reader",
+    },
     { key: "session", name: "Session", value: (row) => row.session, show: (row) => html`<code>${row.session}</code>` },
   ];
   const cut = feed.page && rows.length === feed.page.limit;

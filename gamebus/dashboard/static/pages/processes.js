@@ -1,27 +1,73 @@
 // Gateways and processors, and how each one is.
 
-import { html } from "../vendor/htm-preact.js";
 import { useFeed } from "../feed.js";
 import { bytes, count, duration, milliseconds, rate } from "../format.js";
 import { Framed } from "../frame.js";
 import { Table } from "../table.js";
+import { html } from "../vendor/htm-preact.js";
 
-const sum = (figures, name) => Object.entries(figures).reduce((total, [key, value]) => (key === name || key.startsWith(`${name}{`) ? total + value : total), 0);
+const sum = (figures, name) =>
+  Object.entries(figures).reduce(
+    (total, [key, value]) => (key === name || key.startsWith(`${name}{`) ? total + value : total),
+    0,
+  );
 const sample = (row, name) => sum(row.samples, name);
 const perSecond = (row, name) => (Object.keys(row.rates).length ? sum(row.rates, name) : null);
 
 const COMMON = [
-  { key: "name", name: "Process", value: (row) => row.name, show: (row) => html`${row.stale ? "▲ " : ""}<b>${row.name}</b> <span class="note">${row.stale ? `silent for ${duration(row.age_ms / 1000)}` : row.role}</span>` },
+  {
+    key: "name",
+    name: "Process",
+    value: (row) => row.name,
+    show: (row) =>
+      html`${row.stale ? "▲ " : ""}<b>${row.name}</b> <span class="note">${row.stale ? `silent for ${duration(row.age_ms / 1000)}` : row.role}</span>`,
+  },
   { key: "uptime", name: "Uptime", numeric: true, value: (row) => row.uptime_s, show: (row) => duration(row.uptime_s) },
 ];
 const COST = [
-  { key: "loop", name: "Loop lag", numeric: true, title: "Longest delay of the event loop in ten seconds", value: (row) => sample(row, "process_event_loop_lag_seconds"), show: (row) => milliseconds(sample(row, "process_event_loop_lag_seconds") * 1000) },
-  { key: "cpu", name: "CPU", numeric: true, value: (row) => perSecond(row, "process_cpu_seconds_total"), show: (row) => { const cpu = perSecond(row, "process_cpu_seconds_total"); return cpu == null ? "–" : `${(cpu * 100).toFixed(0)} %`; } },
-  { key: "rss", name: "Memory", numeric: true, value: (row) => sample(row, "process_resident_memory_bytes"), show: (row) => bytes(sample(row, "process_resident_memory_bytes")) },
+  {
+    key: "loop",
+    name: "Loop lag",
+    numeric: true,
+    title: "Longest delay of the event loop in ten seconds",
+    value: (row) => sample(row, "process_event_loop_lag_seconds"),
+    show: (row) => milliseconds(sample(row, "process_event_loop_lag_seconds") * 1000),
+  },
+  {
+    key: "cpu",
+    name: "CPU",
+    numeric: true,
+    value: (row) => perSecond(row, "process_cpu_seconds_total"),
+    show: (row) => {
+      const cpu = perSecond(row, "process_cpu_seconds_total");
+      return cpu == null ? "–" : `${(cpu * 100).toFixed(0)} %`;
+    },
+  },
+  {
+    key: "rss",
+    name: "Memory",
+    numeric: true,
+    value: (row) => sample(row, "process_resident_memory_bytes"),
+    show: (row) => bytes(sample(row, "process_resident_memory_bytes")),
+  },
   { key: "version", name: "Version", value: (row) => row.version },
 ];
-const figure = (key, name, sample_, show = count, title) => ({ key, name, title, numeric: true, value: (row) => sample(row, sample_), show: (row) => show(sample(row, sample_)) });
-const speed = (key, name, sample_, title) => ({ key, name, title, numeric: true, value: (row) => perSecond(row, sample_), show: (row) => rate(perSecond(row, sample_)) });
+const figure = (key, name, sample_, show = count, title) => ({
+  key,
+  name,
+  title,
+  numeric: true,
+  value: (row) => sample(row, sample_),
+  show: (row) => show(sample(row, sample_)),
+});
+const speed = (key, name, sample_, title) => ({
+  key,
+  name,
+  title,
+  numeric: true,
+  value: (row) => perSecond(row, sample_),
+  show: (row) => rate(perSecond(row, sample_)),
+});
 
 const GATEWAY = [
   ...COMMON,
@@ -30,20 +76,56 @@ const GATEWAY = [
   speed("in", "Messages in", "gateway_messages_total"),
   speed("ticks", "Positions out", "hub_tick_entries_total"),
   speed("events", "Events out", "hub_event_frames_total"),
-  { key: "ack", name: "Ack p99", numeric: true, value: (row) => row.samples.gateway_ack_seconds?.p99_ms, show: (row) => milliseconds(row.samples.gateway_ack_seconds?.p99_ms), title: "Since the process began" },
+  {
+    key: "ack",
+    name: "Ack p99",
+    numeric: true,
+    value: (row) => row.samples.gateway_ack_seconds?.p99_ms,
+    show: (row) => milliseconds(row.samples.gateway_ack_seconds?.p99_ms),
+    title: "Since the process began",
+  },
   figure("outbox", "Outbox peak", "hub_outbox_peak_bytes", bytes),
   figure("slow", "Cut off", "hub_overflows_total", count, "Clients that read too slowly (4001)"),
   ...COST,
 ];
 const PROCESSOR = [
   ...COMMON,
-  { key: "partitions", name: "Partitions", numeric: true, value: (row) => sample(row, "realtime_consumer_assigned") + sample(row, "durable_consumer_partitions") },
+  {
+    key: "partitions",
+    name: "Partitions",
+    numeric: true,
+    value: (row) => sample(row, "realtime_consumer_assigned") + sample(row, "durable_consumer_partitions"),
+  },
   speed("realtime", "Realtime", "realtime_consumer_processed_total"),
   speed("durable", "Durable", "durable_effects_applied_total"),
-  { key: "lag", name: "Lag", numeric: true, value: (row) => sample(row, "realtime_consumer_lag") + sample(row, "durable_consumer_lag"), show: (row) => count(sample(row, "realtime_consumer_lag") + sample(row, "durable_consumer_lag")) },
-  { key: "commit", name: "Commit", numeric: true, title: "Mean latency of commits to Kafka, since the process began", value: (row) => commitMs(row), show: (row) => milliseconds(commitMs(row)) },
-  { key: "rebalances", name: "Rebalances", numeric: true, value: (row) => sample(row, "realtime_consumer_rebalances_total") + sample(row, "durable_consumer_rebalances_total") },
-  figure("rewinds", "Rewinds", "durable_consumer_rewinds_total", count, "Partitions read again because Redis may have lost effects"),
+  {
+    key: "lag",
+    name: "Lag",
+    numeric: true,
+    value: (row) => sample(row, "realtime_consumer_lag") + sample(row, "durable_consumer_lag"),
+    show: (row) => count(sample(row, "realtime_consumer_lag") + sample(row, "durable_consumer_lag")),
+  },
+  {
+    key: "commit",
+    name: "Commit",
+    numeric: true,
+    title: "Mean latency of commits to Kafka, since the process began",
+    value: (row) => commitMs(row),
+    show: (row) => milliseconds(commitMs(row)),
+  },
+  {
+    key: "rebalances",
+    name: "Rebalances",
+    numeric: true,
+    value: (row) => sample(row, "realtime_consumer_rebalances_total") + sample(row, "durable_consumer_rebalances_total"),
+  },
+  figure(
+    "rewinds",
+    "Rewinds",
+    "durable_consumer_rewinds_total",
+    count,
+    "Partitions read again because Redis may have lost effects",
+  ),
   figure("letters", "Dead letters", "durable_consumer_dead_letters_total"),
   ...COST,
 ];

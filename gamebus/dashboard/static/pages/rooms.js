@@ -1,10 +1,10 @@
 // All rooms, and one room as it is: players on a map, scores, kills, chat.
 
-import { html, useEffect, useRef } from "../vendor/htm-preact.js";
 import { useFeed } from "../feed.js";
 import { ago, clock, count, milliseconds } from "../format.js";
 import { Framed, Search, Stat } from "../frame.js";
 import { Table } from "../table.js";
+import { html, useEffect, useRef } from "../vendor/htm-preact.js";
 
 const MAP_SIZE = 320;
 const MARGIN = 16;
@@ -12,10 +12,11 @@ const MARGIN = 16;
 export function Rooms({ go, text, onSignedOut }) {
   const feed = useFeed(text ? `rooms:${text}` : "rooms", onSignedOut);
   const rows = (feed.page?.rooms ?? []).map((room) => ({ ...room, id: room.room }));
-  const open = (room) => html`<a href=${`/rooms/${encodeURIComponent(room)}`} onClick=${(event) => {
-    event.preventDefault();
-    go(`/rooms/${encodeURIComponent(room)}`);
-  }}>${room}</a>`;
+  const open = (room) =>
+    html`<a href=${`/rooms/${encodeURIComponent(room)}`} onClick=${(event) => {
+      event.preventDefault();
+      go(`/rooms/${encodeURIComponent(room)}`);
+    }}>${room}</a>`;
   const columns = [
     { key: "room", name: "Room", value: (row) => row.room, show: (row) => open(row.room) },
     { key: "clients", name: "Connections", numeric: true, value: (row) => row.clients, show: (row) => count(row.clients) },
@@ -40,15 +41,22 @@ export function Room({ go, room, onSignedOut, theme }) {
     { key: "kills", name: "Kills", numeric: true, value: (row) => row.kills },
     { key: "deaths", name: "Deaths", numeric: true, value: (row) => row.deaths },
     { key: "rtt", name: "RTT", numeric: true, value: (row) => row.rtt_ms, show: (row) => milliseconds(row.rtt_ms) },
-    { key: "position", name: "Position", numeric: true, value: (row) => row.position?.[0],
-      show: (row) => (row.position ? row.position.map((value) => value.toFixed(1)).join(", ") : "–") },
+    {
+      key: "position",
+      name: "Position",
+      numeric: true,
+      value: (row) => row.position?.[0],
+      show: (row) => (row.position ? row.position.map((value) => value.toFixed(1)).join(", ") : "–"),
+    },
   ];
   const clients = page?.gateways.reduce((sum, { clients }) => sum + clients, 0);
   return html`<p><a href="/rooms" onClick=${(event) => {
     event.preventDefault();
     go("/rooms");
   }}>← all rooms</a></p>
-  <${Framed} title=${`Room ${room}`} feed=${feed}>${page && html`
+  <${Framed} title=${`Room ${room}`} feed=${feed}>${
+    page &&
+    html`
     <dl class="stats">
       <${Stat} name="Players" value=${count(page.players.filter(({ present }) => present).length)} note=${`${count(clients)} connections`} />
       <${Stat} name="Tick rate" value=${page.gateways.length ? `${Math.max(...page.gateways.map(({ tick_hz }) => tick_hz))} Hz` : "–"} />
@@ -56,13 +64,26 @@ export function Room({ go, room, onSignedOut, theme }) {
       <${Stat} name="Gateways" value=${page.gateways.length} note=${page.gateways.map(({ gateway }) => gateway).join(", ")} />
     </dl>
     <div class="columns">
-      <${Map} players=${page.players} theme=${theme} />
-      <section class="card"><h2>Kill feed</h2>${page.feed.length ? html`<ol class="lines">${page.feed.map((event) => html`
-        <li key=${event.id}><time>${clock(event.server_ms)}</time> ${told(event)}</li>`)}</ol>` : html`<p class="empty">Nobody died yet.</p>`}</section>
-      <section class="card"><h2>Chat</h2>${page.chat.length ? html`<ol class="lines">${page.chat.map((event) => html`
-        <li key=${event.id}><time>${clock(event.server_ms)}</time> <b>${event.player}</b> ${event.data?.text ?? ""}</li>`)}</ol>` : html`<p class="empty">Nobody said a word.</p>`}</section>
+      <${RoomMap} players=${page.players} theme=${theme} />
+      <section class="card"><h2>Kill feed</h2>${
+        page.feed.length
+          ? html`<ol class="lines">${page.feed.map(
+              (event) => html`
+        <li key=${event.id}><time>${clock(event.server_ms)}</time> ${told(event)}</li>`,
+            )}</ol>`
+          : html`<p class="empty">Nobody died yet.</p>`
+      }</section>
+      <section class="card"><h2>Chat</h2>${
+        page.chat.length
+          ? html`<ol class="lines">${page.chat.map(
+              (event) => html`
+        <li key=${event.id}><time>${clock(event.server_ms)}</time> <b>${event.player}</b> ${event.data?.text ?? ""}</li>`,
+            )}</ol>`
+          : html`<p class="empty">Nobody said a word.</p>`
+      }</section>
     </div>
-    <${Table} columns=${columns} rows=${players} caption=${`Players of ${room}`} order=${{ key: "kills", down: true }} empty="Nobody is here." />`}<//>`;
+    <${Table} columns=${columns} rows=${players} caption=${`Players of ${room}`} order=${{ key: "kills", down: true }} empty="Nobody is here." />`
+  }<//>`;
 }
 
 function told({ type, player, data }) {
@@ -72,7 +93,7 @@ function told({ type, player, data }) {
 }
 
 /** Positions from above: x to the right, z (or y, where all z are alike) down, scaled to whoever is furthest out. */
-function Map({ players, theme }) {
+function RoomMap({ players, theme }) {
   const canvas = useRef(null);
   const placed = players.filter(({ position }) => position);
   useEffect(() => {
@@ -84,14 +105,22 @@ function Map({ players, theme }) {
     context.clearRect(0, 0, MAP_SIZE, MAP_SIZE);
     if (!placed.length) return;
     const flat = placed.every(({ position }) => position[2] === placed[0].position[2]);
-    const points = placed.map(({ player, present, position }) => ({ player, present, x: position[0], y: position[flat ? 1 : 2] }));
+    const points = placed.map(({ player, present, position }) => ({
+      player,
+      present,
+      x: position[0],
+      y: position[flat ? 1 : 2],
+    }));
     const xs = points.map(({ x }) => x);
     const ys = points.map(({ y }) => y);
     const [left, top] = [Math.min(...xs), Math.min(...ys)];
     const span = Math.max(Math.max(...xs) - left, Math.max(...ys) - top, 1);
     context.font = "11px system-ui";
     for (const { player, present, x, y } of points) {
-      const [px, py] = [MARGIN + ((x - left) / span) * (MAP_SIZE - 2 * MARGIN), MARGIN + ((y - top) / span) * (MAP_SIZE - 2 * MARGIN)];
+      const [px, py] = [
+        MARGIN + ((x - left) / span) * (MAP_SIZE - 2 * MARGIN),
+        MARGIN + ((y - top) / span) * (MAP_SIZE - 2 * MARGIN),
+      ];
       context.fillStyle = style.getPropertyValue(present ? "--line-1" : "--soft");
       context.beginPath();
       context.arc(px, py, 4, 0, 2 * Math.PI);
