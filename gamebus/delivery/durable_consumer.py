@@ -15,7 +15,7 @@ Back-pressure: a partition with more than two polls of unfinished records is pau
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +27,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from gamebus.delivery.assignment import Assignment, Counters
 from gamebus.delivery.committer import COMMIT_TIMEOUT_S, CommitCounters, Committer, WatermarkStore
 from gamebus.delivery.durable_handling import DeadLetterSink, DurableHandler, Handling
+from gamebus.delivery.foreign_cancellation import foreign_cancellation
 from gamebus.delivery.partition_work import SourcedRecord, Unit
 from gamebus.delivery.tail import close_consumer, raise_if_fetcher_died
 from gamebus.delivery.topics import require_readable
@@ -186,9 +187,9 @@ class DurableConsumer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(self._work(runnable, assignment)) for _ in range(_WORKERS)]
-                background.append(tasks.create_task(assignment.position()))
-                background.append(tasks.create_task(assignment.commit_progress()))
-                reading = tasks.create_task(self._read(consumer, assignment, runnable))
+                background.append(tasks.create_task(_asking_kafka(assignment.position())))
+                background.append(tasks.create_task(_asking_kafka(assignment.commit_progress())))
+                reading = tasks.create_task(_asking_kafka(self._read(consumer, assignment, runnable)))
                 await self._leaving.wait()
                 reading.cancel()
                 await assignment.finish_and_commit()
@@ -266,3 +267,9 @@ class DurableConsumer:
                 if highwater is not None:
                     lag += max(0, highwater - work.committable)
         return lag
+
+
+async def _asking_kafka(work: Awaitable[None]) -> None:
+    """Do work that calls aiokafka as a task of a group, which would not notice a task that is cancelled from within."""
+    with foreign_cancellation():
+        await work

@@ -32,6 +32,7 @@ from aiokafka.errors import (
 )
 
 from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.delivery.foreign_cancellation import foreign_cancellation
 from gamebus.delivery.realtime_assignment import Batch, RealtimeAssignment, RealtimeCounters
 from gamebus.delivery.realtime_committer import Offsets, RealtimeCommitter
 from gamebus.delivery.realtime_connection import backoff_s
@@ -180,8 +181,9 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             self._leaving.clear()
             consumer = self._consumer = self._new_consumer()
             try:
-                await self._until_left(self._consume(consumer))
-                await self._hand_over(consumer)
+                with foreign_cancellation():
+                    await self._until_left(self._consume(consumer))
+                    await self._hand_over(consumer)
             except UnknownTopicOrPartitionError as error:
                 raise TopicError(
                     f"a topic of {', '.join(self._topics)} does not exist: run `gamebus topics create`"
@@ -227,7 +229,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             if not task.done():
                 task.cancel()
             await asyncio.wait((task,))
-        if not task.cancelled():
+        if not task.cancelled() or not self._leaving.is_set():
             task.result()
 
     async def _consume(self, consumer: AIOKafkaConsumer) -> None:

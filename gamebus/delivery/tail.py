@@ -21,8 +21,9 @@ from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError
 
+from gamebus.delivery.foreign_cancellation import foreign_cancellation
 from gamebus.telemetry.metrics import counter, gauge
 
 _log = structlog.get_logger(__name__)
@@ -105,9 +106,10 @@ class Tail:
             consumer = self._new_consumer()
             records_before = self._records
             try:
-                await consumer.start()
-                await self._assign(consumer)
-                await self._read(consumer)
+                with foreign_cancellation():
+                    await consumer.start()
+                    await self._assign(consumer)
+                    await self._read(consumer)
             except (KafkaError, TimeoutError) as error:
                 failures = 0 if self._records > records_before else failures + 1
                 self._restarts += 1
@@ -286,9 +288,12 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
     """Stop an aiokafka consumer, started or not, within a deadline (its `stop` waits for brokers without one)."""
     try:
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            # aiokafka awaits the tasks that it cancels, and one that has not run yet raises CancelledError (group_coordinator.py).
-            await asyncio.sleep(0)
-            await consumer.stop()
+            try:
+                with foreign_cancellation():
+                    await consumer.stop()
+            except KafkaConnectionError:
+                # What `stop` ends with, and did not come to.
+                await consumer._client.close()  # noqa: SLF001
     except (KafkaError, TimeoutError) as error:
         _log.warning("consumer.close_failed", error=str(error))
 

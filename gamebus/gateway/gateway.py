@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -225,7 +225,7 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             ops = tasks.create_task(self._ops.run(), name="ops")
             background = [
-                tasks.create_task(component.run(), name=name)
+                tasks.create_task(_for_ever(name, component.run()), name=name)
                 for name, component in (
                     ("realtime-tail", realtime_tail),
                     ("durable-tail", durable_tail),
@@ -373,6 +373,18 @@ class Gateway:
     def _readiness(self) -> Mapping[str, bool]:
         realtime = self._realtime.statistics()
         return {"accepting": self._server.accepting, "kafka": realtime.connected == realtime.brokers > 0}
+
+
+async def _for_ever(name: str, running: Awaitable[None]) -> None:
+    """Await what a gateway cannot be without until this is cancelled; its end is an error, however it comes."""
+    task = asyncio.current_task()
+    assert task is not None
+    try:
+        await running
+    except asyncio.CancelledError:
+        if task.cancelling():
+            raise
+    raise RuntimeError(f"{name} has ended, and the gateway cannot go on without it")
 
 
 def _published(catalog: Catalog) -> set[str]:

@@ -25,8 +25,9 @@ from gamebus.localstack.redis import redis_process
 
 _STATE: Final = "stack.json"
 _LOCK: Final = "stack.lock"
-# What may stand in a folder before its first `up`: the secret of a development run, and logs.
-_MAY_EXIST: Final = (_LOCK, "secret", "*.log")
+# What may stand in a folder before its first `up`: the secret of a development run, logs, and what another process writes that starts
+# the same stack at this moment.
+_MAY_EXIST: Final = (_LOCK, f"{_STATE}.new", "secret", "*.log")
 
 
 @dataclass(frozen=True, slots=True)
