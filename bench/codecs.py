@@ -67,8 +67,8 @@ class Gamebus:
 
     def __init__(self, player: str, room: str, token: str) -> None:
         self.room = room
-        self._player = player
-        self._token = token
+        self.player = player
+        self.token = token
         data = [0xFFFFFFFF, 0.0, *_REST]
         self._frame = bytearray(masked(_BINARY, msgpack.packb(["pub", "position", room, data])))
         self._at = self._frame.index(b"\xff\xff\xff\xff")
@@ -76,7 +76,7 @@ class Gamebus:
 
     def opening(self) -> bytes:
         """`hello` and `join`."""
-        hello = msgpack.packb(["hello", self._token, {"client": "bench/1"}])
+        hello = msgpack.packb(["hello", self.token, {"client": "bench/1"}])
         return masked(_BINARY, hello) + masked(_BINARY, msgpack.packb(["join", self.room]))
 
     def answer(self, message: bytes) -> bytes:

@@ -67,12 +67,13 @@ class Crowd:
         self.updates = self.messages = self.bytes = 0
         self.ages_ms: list[float] = []
 
-    def join(self) -> None:
-        """Open all connections, some at a time, and enter the rooms."""
-        for first in range(0, len(self._codecs), _OPENING_AT_ONCE):
+    def join(self, count: int | None = None) -> None:
+        """Open connections, some at a time, and enter the rooms, until so many have; None: all."""
+        count = len(self._codecs) if count is None else count
+        while (first := len(self.players)) < count:
             opening = [
-                self._open(codec, 1 + number // _CLIENTS_OF_AN_ADDRESS)
-                for number, codec in enumerate(self._codecs[first : first + _OPENING_AT_ONCE], first)
+                self._open(self._codecs[number], 1 + number // _CLIENTS_OF_AN_ADDRESS)
+                for number in range(first, min(first + _OPENING_AT_ONCE, count))
             ]
             self.until(lambda opening=opening: all(player.joined for player in opening))  # type: ignore[misc]
             self.players += opening

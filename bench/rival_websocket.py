@@ -3,7 +3,7 @@
     python -m bench.rival_websocket receive            receives and decodes
     python -m bench.rival_websocket produce TOPIC      the same, and AIOKafkaProducer.send(acks=0) for every position
 
-No validation, no limits, no accounting. Both answer `hello` and `ping`, so that the same load can be put on them. Prints the URL.
+No validation, no limits, no accounting. Both answer `hello`, `join` and `ping`, so that the same load can be put on them. Prints the URL.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ async def converse(websocket: ServerConnection, publish: Publish | None) -> None
                     await publish(room, data)
         elif operation == "ping":
             await websocket.send(msgpack.packb(["pong", message[1], 0]))
+        elif operation == "join":
+            await websocket.send(msgpack.packb(["joined", message[1], {}]))
         else:
             await websocket.send(msgpack.packb(["welcome", "", "", {}]))
 
