@@ -299,6 +299,8 @@ class Connection(asyncio.Protocol):
             response = respond(protocol, request, has_room=lambda: host.take_place(self))
             answered = host.counters.refused
         protocol.send_response(response)
+        # The core keeps the request for the life of the connection (in the frame of its parser); its headers are 2 kB.
+        request.headers.clear()
         if protocol.state is not State.OPEN:
             answered[response.status_code] += 1
             self._send_control_frames()

@@ -139,7 +139,8 @@ class Outbox:
         self._overflowed = False
         # A flush is running, or scheduled.
         self._flushing = False
-        self._queue: deque[bytes | Reservation] = deque()
+        # None: empty. An empty deque takes 760 bytes, as much as all else here.
+        self._queue: deque[bytes | Reservation] | None = None
         self._queued_bytes = 0
         self._peak_bytes = 0
         # Rooms that owe this client a tick; in the order in which it fell behind.
@@ -156,7 +157,7 @@ class Outbox:
         if self.writable:
             self.write(frame)
         elif self._admit(len(frame)):
-            self._queue.append(frame)
+            self._enqueue(frame)
 
     def event(self, room: str, event: Event) -> None:
         """Send a durable event of `room`, after everything that was sent before and after the replay of the room."""
@@ -167,7 +168,7 @@ class Outbox:
         if self._admit(len(frame)):
             replay = self._replays.get(room)
             if replay is None:
-                self._queue.append(frame)
+                self._enqueue(frame)
             else:
                 replay.live.append(event)
 
@@ -176,7 +177,7 @@ class Outbox:
         reservation = Reservation()
         if not self._closed:
             self.writable = False
-            self._queue.append(reservation)
+            self._enqueue(reservation)
         return reservation
 
     def fill(self, reservation: Reservation, frame: bytes) -> None:
@@ -234,7 +235,7 @@ class Outbox:
         """Drop everything, now and from now on."""
         self._closed = True
         self.writable = False
-        self._queue.clear()
+        self._queue = None
         self._missed.clear()
         self._replays.clear()
         self._queued_bytes = 0
@@ -263,6 +264,11 @@ class Outbox:
         self._peak_bytes = max(self._peak_bytes, self._queued_bytes)
         return True
 
+    def _enqueue(self, item: bytes | Reservation) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(item)
+
     def _flush(self) -> None:
         """Hand over what waits until the transport is full: frames first, then ticks, then replays."""
         # `write` may pause and resume within the call, so this may be entered again.
@@ -288,7 +294,9 @@ class Outbox:
                 self._call_soon(self._continue)
                 return
             else:
+                # What is left begins with a reservation.
                 self.writable = not self._queue
+                self._queue = self._queue or None
                 break
         self._flushing = False
 

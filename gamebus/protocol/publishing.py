@@ -64,7 +64,7 @@ class Publishing:
         self._sub = claims.sub
         self._rooms = rooms
         # Not joined, but a server may publish there: name and permission were checked.
-        self._checked_rooms: set[str] = set()
+        self._checked_rooms: dict[str, None] = {}
         # By type, made when the type is first used.
         self._rights: dict[str, _TypeRights] = {}
         # Last `seq` of positions per room and player. Survives leaving the room: it counts within the connection.
@@ -169,4 +169,4 @@ class Publishing:
             raise Refused(ErrorCode.NOT_JOINED, "join the room before publishing into it")
         if len(self._checked_rooms) >= MAX_CHECKED_ROOMS:
             self._checked_rooms.clear()
-        self._checked_rooms.add(room)
+        self._checked_rooms[room] = None
