@@ -70,7 +70,7 @@ vendor: $(JAVASCRIPT_STAMP)
 soak: install
 	$(BIN)/gamebus verify --minutes 30 --faults all $(ARGS)
 
-BENCHES := realtime_publish gateway_ingest ack_latency consume outage interest resume
+BENCHES := realtime_publish gateway_ingest ack_latency consume outage interest resume fanout connections
 
 # Alone on the machine, please. The figures also go to bench/results/.
 bench: install
