@@ -77,7 +77,10 @@ class ProcessHistory:
         self.first_seen_at = now
         self.heard_at = now
         self.replaced = False
-        """Another process of its role has come since it fell silent."""
+        """Another process of its role has come since it fell silent, whatever became of that one."""
+
+        self.stands_in = False
+        """It has come in the place of a process that had fallen silent."""
 
         self._at_ms = -1
         self._points: deque[tuple[float, dict[Selector, float]]] = deque()
@@ -88,7 +91,7 @@ class ProcessHistory:
         """Take note of what the process says, if it is new."""
         if observation.at_ms == self._at_ms:
             return
-        self._at_ms, self.heard_at = observation.at_ms, now
+        self._at_ms, self.heard_at, self.replaced = observation.at_ms, now, False
         self._points.append((now, _values(observation.samples, selectors)))
         # One point from before the span is where its first increase begins.
         while len(self._points) > 1 and self._points[1][0] <= now - SPAN_S:
@@ -155,20 +158,15 @@ class Fleet:
 
     def _find_replacements(self, now: float) -> None:
         """Each process that came later stands in for one of its role that had fallen silent."""
-        came = sorted(
-            (history for history in self._processes.values() if now - history.heard_at <= SILENT_S),
-            key=lambda history: history.first_seen_at,
-        )
-        for silent in sorted(self._processes.values(), key=lambda history: history.heard_at):
-            if now - silent.heard_at <= SILENT_S:
+        processes = sorted(self._processes.values(), key=lambda process: process.first_seen_at)
+        for silent in processes:
+            if silent.replaced or now - silent.heard_at <= SILENT_S:
                 continue
-            successors = (
-                h for h in came if h.subject.role == silent.subject.role and h.first_seen_at > silent.heard_at
-            )
-            successor = next(successors, None)
-            silent.replaced = successor is not None
-            if successor is not None:
-                came.remove(successor)
+            for process in processes:
+                came = process.first_seen_at > silent.heard_at and process.subject.role == silent.subject.role
+                if came and not process.stands_in:
+                    silent.replaced = process.stands_in = True
+                    break
 
 
 def _values(samples: Mapping[str, Sample], selectors: Iterable[Selector]) -> dict[Selector, float]:

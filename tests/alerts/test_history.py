@@ -93,6 +93,27 @@ class TestSilence:
             scene.say({OTHER: {}})
         assert scene.values("ProcessSilent")[GATEWAY] == 6
 
+    def test_ends_for_good_when_another_came(self) -> None:
+        """Also when that one has ended in order since."""
+        scene = Scene()
+        scene.say({GATEWAY: {}})
+        for _ in range(12):
+            scene.say({OTHER: {}})
+        scene.forget(OTHER)
+        scene.say({PROCESSOR: {}})
+        assert scene.values("ProcessSilent") == {GATEWAY: 0, PROCESSOR: 0}
+
+    def test_of_a_process_that_speaks_again_is_over(self) -> None:
+        """It hung, and may hang again."""
+        scene = Scene()
+        scene.say({GATEWAY: {}})
+        for _ in range(12):
+            scene.say({OTHER: {}})
+        scene.say({GATEWAY: {}, OTHER: {}})
+        for _ in range(12):
+            scene.say({OTHER: {}})
+        assert scene.values("ProcessSilent")[GATEWAY] == 12
+
     def test_of_all_at_once_is_nobodys_fault(self) -> None:
         """After an outage of Redis, or a pause of the observer, everybody has time to say something."""
         scene = Scene()

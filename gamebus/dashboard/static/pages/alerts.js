@@ -15,6 +15,9 @@ const UNITS = {
 };
 const figure = (row) => UNITS[row.unit](row.value);
 
+/** Text with what stands between backquotes as code. */
+const prose = (text) => text.split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part));
+
 const COMMON = [
   {
     key: "title",
@@ -74,7 +77,7 @@ export function Alerts({ onSignedOut }) {
     ${page.alerts.map(
       (alert) => html`<section class="card runbook" key=${alert.name} id=${alert.anchor}>
       <h3>${alert.title} <span class="note">${alert.severity}</span></h3>
-      <p>${alert.summary} ${alert.cause}</p><p>${alert.action}</p></section>`,
+      <p>${prose(alert.summary)} ${prose(alert.cause)}</p><p>${prose(alert.action)}</p></section>`,
     )}`
   }<//>`;
 }
