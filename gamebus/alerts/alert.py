@@ -41,7 +41,6 @@ class Alert:
         for_s: how long it must hold before the alert fires.
         keep_s: how long it must not hold before the alert is over, so that it does not flap.
         unit: of the figure.
-        prometheus: the condition for Prometheus, where it sees it in another way.
         summary: one line: what is the case.
         cause: what is behind it, as a rule.
         action: what to do about it.
@@ -56,7 +55,6 @@ class Alert:
     for_s: float = 3.0
     keep_s: float = 5.0
     unit: Unit
-    prometheus: str | None = None
     summary: str
     cause: str
     action: str
@@ -88,8 +86,6 @@ class Alert:
 
     def promql(self) -> str:
         """The condition for Prometheus."""
-        if self.prometheus is not None:
-            return self.prometheus
         by = " by (job, instance)" if self.scope is Scope.PROCESS else ""
         sign, threshold = ("<", self.below) if self.above is None else (">", self.above)
         return f"{self.expression.promql(by)} {sign} {threshold:g}"

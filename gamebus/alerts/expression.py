@@ -18,6 +18,8 @@ from gamebus.alerts.history import ProcessHistory, Selector
 SHORTEST_WINDOW_S: Final = 20
 """Four scrapes of deploy/prometheus/prometheus.yml: a rate needs two of them, and one may fail."""
 
+_TWO_SCRAPES_S: Final = 12
+
 Group = Sequence[ProcessHistory]
 
 
@@ -156,13 +158,13 @@ class Absence:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Seconds since a process said something. Of a process Prometheus has no such figure: it sees a target that does not answer."""
+    """Seconds since a process said something. Prometheus knows only that a target did not answer twice, since one scrape may fail."""
 
     def value(self, group: Group, now: float) -> float | None:
         return max((history.silent_s(now) for history in group), default=None)
 
     def promql(self, by: str) -> str:
-        return f'min{by} (time() - timestamp(up{{job="gamebus"}} == 1))'
+        return f'{_TWO_SCRAPES_S} * (max{by} (max_over_time(up{{job="gamebus"}}[{_TWO_SCRAPES_S}s])) == bool 0)'
 
     def selectors(self) -> Iterator[Selector]:
         yield from ()

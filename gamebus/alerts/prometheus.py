@@ -26,7 +26,6 @@ def rules_file(alerts: Iterable[Alert]) -> str:
     lines = [_HEADER, "groups:", "  - name: gamebus", f"    interval: {_EVALUATE_S}s", "    rules:"]
     for alert in alerts:
         who = "{{ $labels.job }} {{ $labels.instance }}: " if alert.scope is Scope.PROCESS else ""
-        figure = f" ({_SHOWN[alert.unit]})" if alert.prometheus is None else ""
         lines += [
             f"      - alert: {PREFIX}{alert.name}",
             f"        expr: {_quoted(alert.promql())}",
@@ -35,7 +34,7 @@ def rules_file(alerts: Iterable[Alert]) -> str:
             "        labels:",
             f"          severity: {alert.severity}",
             "        annotations:",
-            f"          summary: {_quoted(f'{who}{alert.summary}{figure}')}",
+            f"          summary: {_quoted(f'{who}{alert.summary} ({_SHOWN[alert.unit]})')}",
             f"          description: {_quoted(f'{alert.cause} {alert.action}')}",
             f"          runbook: docs/operations.md#{alert.anchor}",
         ]

@@ -59,8 +59,6 @@ _PROCESSES: Final = (
         keep_s=0,
         severity=Severity.CRITICAL,
         unit="seconds",
-        # Two scrapes: one may fail.
-        prometheus='max_over_time(up{job="gamebus"}[12s]) == 0',
         summary="A gateway or processor says nothing any more.",
         cause="It was killed, its machine or its network is gone, or its event loop stands still.",
         action=(
