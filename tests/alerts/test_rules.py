@@ -22,6 +22,10 @@ from tests.alerts.kit import GATEWAY, PROCESSOR, Scene, named
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "gamebus.rules.yml"
 
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)"
+)
+
 Samples = dict[str, float]
 
 
@@ -225,12 +229,35 @@ class TestRulesFile:
             "(sum by (job, instance) (rate(gamebus_realtime_publisher_attempted_total[20s])) > 10) < 0.5"
         )
 
-    @pytest.mark.skipif(
-        shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)"
-    )
+    @needs_promtool
     def test_is_accepted_by_prometheus(self) -> None:
         """As its own tool says."""
-        checked = subprocess.run(
-            ["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False
-        )
-        assert checked.returncode == 0, checked.stdout + checked.stderr
+        promtool("check", "rules", str(RULES))
+
+    @needs_promtool
+    def test_is_judged_by_prometheus_as_by_the_dashboard(self, tmp_path: Path) -> None:
+        """A gateway that is well for a minute raises nothing; then it drops what it is given, and then it does not answer."""
+        labels = 'job="gamebus", instance="g"'
+        series = {
+            f"up{{{labels}}}": "1x12 0x12",
+            f"gamebus_realtime_publisher_attempted_total{{{labels}}}": "0+4000x24",
+            f'gamebus_realtime_publisher_dropped_total{{{labels}, reason="expired"}}': "0x12 100+100x12",
+        }
+        expected = {"ProcessSilent": 12, "RealtimeErrorRate": 0.025}
+        test = {
+            "interval": "5s",
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "promql_expr_test": [
+                {"expr": named(name).promql(), "eval_time": at, "exp_samples": samples}
+                for name, value in expected.items()
+                for at, samples in (("60s", []), ("105s", [{"labels": f"{{{labels}}}", "value": value}]))
+            ],
+        }
+        path = tmp_path / "tests.yml"
+        path.write_text(yaml.safe_dump({"evaluation_interval": "5s", "tests": [test]}), encoding="utf-8")
+        promtool("test", "rules", str(path))
+
+
+def promtool(*arguments: str) -> None:
+    checked = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
