@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from gamebus.alerts.alert import Scope
 from gamebus.alerts.board import Board
-from gamebus.alerts.prometheus import rules_file
 from gamebus.alerts.rules import ALERTS
-from gamebus.cli import _metrics
+from gamebus.cli import _metrics, app
 from gamebus.settings import Settings
 from tests.alerts.kit import GATEWAY, PROCESSOR, Scene, named
 
@@ -213,7 +213,16 @@ class TestDefinitions:
 class TestRulesFile:
     def test_is_up_to_date(self) -> None:
         """Prometheus judges what the dashboard judges: run `make docs` after a change."""
-        assert RULES.read_text(encoding="utf-8") == rules_file(ALERTS)
+        printed = CliRunner().invoke(app, ["alerts", "--format", "prometheus"])
+        assert printed.exit_code == 0
+        assert RULES.read_text(encoding="utf-8") == printed.stdout
+
+    def test_and_for_people_as_text(self) -> None:
+        """What is in the runbook is in the terminal, too."""
+        printed = CliRunner().invoke(app, ["alerts"])
+        assert [line.removeprefix("### ") for line in printed.stdout.splitlines() if line.startswith("### ")] == [
+            alert.title for alert in ALERTS
+        ]
 
     def test_is_yaml_of_these_alerts(self) -> None:
         """Expressions and words arrive unharmed."""
