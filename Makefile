@@ -78,6 +78,7 @@ bench: install
 
 docs: install
 	$(BIN)/gamebus docs
+	$(BIN)/gamebus alerts --format prometheus >deploy/prometheus/gamebus.rules.yml
 
 fmt: install
 	$(BIN)/ruff check --fix .

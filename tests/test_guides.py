@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from gamebus.cli import _metrics
 from gamebus.cli.docs import settings_page
-from gamebus.delivery.durable_consumer import DurableConsumerStatistics
-from gamebus.delivery.durable_publisher import DurablePublisherStatistics
-from gamebus.delivery.realtime_consumer import RealtimeConsumerStatistics
-from gamebus.delivery.realtime_publisher import RealtimeStatistics
-from gamebus.processors.durable_effects import DurableEffectsStatistics
-from gamebus.processors.realtime_effects import RealtimeEffectsStatistics
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-STATISTICS = {
-    "realtime_publisher": RealtimeStatistics,
-    "durable_publisher": DurablePublisherStatistics,
-    "realtime_consumer": RealtimeConsumerStatistics,
-    "durable_consumer": DurableConsumerStatistics,
-    "realtime_effects": RealtimeEffectsStatistics,
-    "durable_effects": DurableEffectsStatistics,
-}
 
 
 def _text(page: Path) -> str:
@@ -77,11 +63,9 @@ class TestPages:
 
     def test_named_metrics_exist(self, page: Path) -> None:
         """What an operator is told to look at is exported."""
-        known = set()
-        for component, statistics in STATISTICS.items():
-            for field in fields(statistics):
-                known |= {f"gamebus_{component}_{field.name}", f"gamebus_{component}_{field.name}_total"}
-        named = re.findall(rf"\bgamebus_(?:{'|'.join(STATISTICS)})_\w+", _text(page))
+        known = {metric.name for _, metric in _metrics.metrics()}
+        components = "|".join(component.name for component in _metrics.COMPONENTS)
+        named = re.findall(rf"\bgamebus_(?:{components})_\w+", _text(page))
         assert sorted(set(named) - known) == []
 
 

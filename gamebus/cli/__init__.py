@@ -27,6 +27,7 @@ _COMMANDS = (
     "loss",
     "doctor",
     "top",
+    "alerts",
     "catalog",
     "migrate",
     "docs",

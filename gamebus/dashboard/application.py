@@ -9,7 +9,7 @@
 `GET /api/feed?page=P`  frames of a page (:mod:`gamebus.dashboard.feed`), once a second
 ======================  =========================================================================================
 
-Pages: `overview`, `rooms[:TEXT]`, `room:ROOM`, `players[:TEXT]`, `processes`, `delivery`.
+Pages: `overview`, `rooms[:TEXT]`, `room:ROOM`, `players[:TEXT]`, `processes`, `delivery`, `alerts`.
 
 Guarantees: nothing but the sign-in and its files is served to a stranger; requests under another host name are refused (DNS
 rebinding); a form of another site cannot act (`SameSite=Strict`, and the origin is compared); no script of another place runs.
@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -37,6 +37,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gamebus.catalog import Catalog
+from gamebus.dashboard.alerts import Alerts, AlertWatch
 from gamebus.dashboard.delivery import Delivery
 from gamebus.dashboard.feed import Feeds, Page, TooManyFeeds
 from gamebus.dashboard.overview import Overview
@@ -77,12 +78,20 @@ class Dashboard:
     def __init__(
         self, connection: Connection, catalog: Catalog, *, credentials: Credentials | None, hosts: list[str]
     ) -> None:
-        self._connection = connection
-        self._catalog = catalog
         self._credentials = credentials
         self._sessions = Sessions()
         self._throttle = Throttle()
-        self.feeds = Feeds(self._open_page)
+        self._alerts = AlertWatch(connection)
+        self._pages: dict[str, Callable[[str], Page]] = {
+            "overview": lambda _: Overview(connection, catalog),
+            "rooms": lambda text: Rooms(connection, text),
+            "room": lambda room: RoomDetail(connection, room),
+            "players": lambda text: Players(connection, text),
+            "processes": lambda _: Processes(connection),
+            "delivery": lambda _: Delivery(connection, catalog),
+            "alerts": lambda _: Alerts(self._alerts),
+        }
+        self.feeds = Feeds(self._open_page, firing=lambda: self._alerts.firing)
         self.application: ASGIApp = Starlette(
             routes=[
                 Route("/sign-in", self._sign_in, methods=["POST"]),
@@ -100,26 +109,16 @@ class Dashboard:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as tasks:
             feeding = tasks.create_task(self.feeds.run(), name="feeds")
+            watching = tasks.create_task(self._alerts.run(), name="alerts")
             yield
+            watching.cancel()
             feeding.cancel()
 
     def _open_page(self, name: str) -> Page:
         kind, _, text = name.partition(":")
-        match kind:
-            case "overview":
-                return Overview(self._connection, self._catalog)
-            case "rooms":
-                return Rooms(self._connection, text)
-            case "room" if is_room(text):
-                return RoomDetail(self._connection, text)
-            case "players":
-                return Players(self._connection, text)
-            case "processes":
-                return Processes(self._connection)
-            case "delivery":
-                return Delivery(self._connection, self._catalog)
-            case _:
-                raise LookupError(name)
+        if kind == "room" and not is_room(text):
+            raise LookupError(name)
+        return self._pages[kind](text)
 
     async def _index(self, _: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

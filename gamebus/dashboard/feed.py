@@ -3,8 +3,8 @@
 Guarantees: a page that nobody looks at is not read; fifty viewers cost Redis what one does; a viewer who is slow gets the newest
 frame next, and holds up nobody. Not guaranteed: every frame.
 
-A frame is a JSON object: `at_ms` (when Redis was asked last), `redis` (whether it answered), `error` (why not), and `page`, which
-is the last one that could be read, or null.
+A frame is a JSON object: `at_ms` (when Redis was asked last), `redis` (whether it answered), `error` (why not), `firing` (how many alerts
+fire), and `page`, which is the last one that could be read, or null.
 """
 
 from __future__ import annotations
@@ -56,11 +56,15 @@ class Feeds:
 
     Args:
         open_page: makes the page of a name.
+        firing: how many alerts fire.
         max_feeds: bound of the pages that are open at the same time.
     """
 
-    def __init__(self, open_page: Callable[[str], Page], *, max_feeds: int = 256) -> None:
+    def __init__(
+        self, open_page: Callable[[str], Page], *, firing: Callable[[], int] = lambda: 0, max_feeds: int = 256
+    ) -> None:
         self._open_page = open_page
+        self._firing = firing
         self._max_feeds = max_feeds
         self._feeds: dict[str, _Feed] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -82,7 +86,7 @@ class Feeds:
             if len(self._feeds) >= self._max_feeds:
                 raise TooManyFeeds(name)
             assert self._tasks is not None, "run() comes first"
-            feed = self._feeds[name] = _Feed(name, self._open_page(name), self._count)
+            feed = self._feeds[name] = _Feed(name, self._open_page(name), self._count, self._firing)
             feed.task = self._tasks.create_task(feed.run(), name=f"feed-{name}")
         feed.viewers += 1
         try:
@@ -110,12 +114,13 @@ class Feeds:
 
 
 class _Feed:
-    def __init__(self, name: str, page: Page, count: Callable[..., None]) -> None:
+    def __init__(self, name: str, page: Page, count: Callable[..., None], firing: Callable[[], int]) -> None:
         self.viewers = 0
         self.task: asyncio.Task[None] | None = None
         self._name = name
         self._page = page
         self._count = count
+        self._firing = firing
         self._frame: str | None = None
         self._last: dict[str, Any] | None = None
         self._changed = asyncio.Condition()
@@ -134,7 +139,7 @@ class _Feed:
                 frame |= {"error": f"this page cannot be shown: {error!r}"}
             self._count(failed=not frame["redis"])
             async with self._changed:
-                self._frame = json.dumps(frame | {"page": self._last}, separators=(",", ":"))
+                self._frame = json.dumps(frame | {"firing": self._firing(), "page": self._last}, separators=(",", ":"))
                 self._number += 1
                 self._changed.notify_all()
             await asyncio.sleep(max(0.0, INTERVAL_S - (time.monotonic() - asked_at)))

@@ -8,6 +8,7 @@ and where Redis went back, which the store of the marks tells, effects may be go
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -39,8 +40,10 @@ class WatermarkStore(Protocol):
 class CommitCounters:
     """Commits to Kafka, across the lives of a consumer."""
 
-    succeeded: int = 0
+    tried: int = 0
     failed: int = 0
+    seconds: float = 0.0
+    """Time that all of them took."""
 
 
 class Committer:
@@ -117,6 +120,8 @@ class Committer:
         return lost
 
     async def _commit(self, due: dict[TopicPartition, int]) -> None:
+        began = time.monotonic()
+        self._counters.tried += 1
         try:
             # aiokafka retries without end, and would carry an old commit into the next generation of the group.
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
@@ -125,8 +130,9 @@ class Committer:
             self._counters.failed += 1
             _log.warning("commit.failed", partitions=len(due), error=str(error))
         else:
-            self._counters.succeeded += 1
             self._committed.update(due)
+        finally:
+            self._counters.seconds += time.monotonic() - began
 
 
 def _start(mark: int | None, committed: int | None) -> int | None:

@@ -57,8 +57,9 @@ class DurableConsumerStatistics:
     dead_letters: int = counter("Records that went to the dead-letter topic.")
     skipped: int = counter("Offsets that the log no longer had when they were to be read.")
     retries: int = counter("Calls of the handler that were repeated.")
-    commits: int = counter("Commits that succeeded.")
+    commits: int = counter("Commits tried.")
     commit_failures: int = counter("Commits that failed.")
+    commit_seconds: float = counter("Time that all commits took; by the rate of commits their mean latency.")
     rebalances: int = counter("Rebalances of the group.")
     rewinds: int = counter("Partitions that were read again because Redis may have lost effects.")
     restarts: int = counter("Times the consumer was rebuilt.")
@@ -163,8 +164,9 @@ class DurableConsumer:
             dead_letters=self._handling.dead,
             skipped=self._counters.skipped,
             retries=self._handling.retries,
-            commits=self._commits.succeeded,
+            commits=self._commits.tried,
             commit_failures=self._commits.failed,
+            commit_seconds=self._commits.seconds,
             rebalances=self._counters.rebalances,
             rewinds=self._counters.rewinds,
             restarts=self._restarts,

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from gamebus.catalog import Catalog, DeliveryClass
 from gamebus.delivery.durable_publisher import DurablePublisher
@@ -359,11 +358,11 @@ class Gateway:
         self._collector.add("realtime_publisher", self._realtime.statistics)
         self._collector.add("durable_publisher", self._durable.statistics)
         self._collector.add("redis", self._redis.statistics)
-        registry = CollectorRegistry()
-        registry.register(self._collector)
         settings = self._settings.gateway
         try:
-            return OpsServer(host=settings.host, port=settings.ops_port, registry=registry, readiness=self._readiness)
+            return OpsServer(
+                host=settings.host, port=settings.ops_port, collector=self._collector, readiness=self._readiness
+            )
         except OSError as error:
             raise ConfigurationError(
                 f"cannot listen on {settings.host}:{settings.ops_port}: {error.strerror or error}; set "

@@ -63,7 +63,11 @@ class ServerStatistics:
     cut_total: int = counter("Connections cut because the peer let a deadline pass.")
     ack_seconds: Distribution = histogram("From taking a durable publish to its ack.")
     answers_total: Mapping[str, int] = counter(
-        "Durable publishes of clients by answer: ack, or why not.", label="answer"
+        "Durable publishes of clients that were taken, by answer: ack, or why not.", label="answer"
+    )
+    errors_total: Mapping[str, int] = counter(
+        "Messages of clients that were refused by an error or a nack; of errors at most ten a second and client.",
+        label="code",
     )
 
 
@@ -189,6 +193,7 @@ class Server:
             cut_total=counters.cut,
             ack_seconds=self._bus.ack_seconds.snapshot(),
             answers_total={"ack": 0, str(ErrorCode.UNKNOWN_OUTCOME): 0} | self._bus.answers,
+            errors_total={str(ErrorCode.RATE_LIMITED): 0} | self._bus.errors,
         )
 
     # Host

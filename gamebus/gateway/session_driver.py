@@ -106,7 +106,10 @@ class Bus:
     """From taking a durable publish to its `ack`."""
 
     answers: Counter[str] = field(default_factory=Counter)
-    """Durable publishes by how they were answered: `ack`, or the code of the `nack`."""
+    """Durable publishes that were taken, by how they were answered: `ack`, or the code of the `nack`."""
+
+    errors: Counter[str] = field(default_factory=Counter)
+    """Messages that sessions refused and said so, by error code."""
 
 
 class SessionDriver:
@@ -212,6 +215,9 @@ class SessionDriver:
         if self._ended:
             return
         match effect:
+            case Send(["error", code, *_] as message) | Send(["nack", _, code, *_] as message):
+                self._bus.errors[code] += 1
+                self._send(message)
             case Send(message):
                 self._send(message)
             case PublishDurable():

@@ -18,6 +18,7 @@ from gamebus.catalog import Catalog
 from gamebus.delivery.realtime_consumer import RealtimeConsumer
 from gamebus.delivery.stream_ledger import StreamLedger
 from gamebus.errors import StateError
+from gamebus.processors.loss_account import LossAccount
 from gamebus.processors.realtime_effects import RealtimeEffects
 from gamebus.settings import Settings
 from gamebus.state.connection import connect
@@ -43,6 +44,7 @@ class RealtimeProcessor:
         self._redis = connect(settings.redis)
         self._positions = PositionState(self._redis)
         self._ledger = LedgerState(self._redis)
+        self._account = LossAccount()
         self._effects = RealtimeEffects(self._positions, PresenceState(self._redis))
         self._consumer = RealtimeConsumer(
             bootstrap_servers=settings.kafka.bootstrap_servers,
@@ -98,6 +100,7 @@ class RealtimeProcessor:
         """Add the statistics of all parts."""
         collector.add("realtime_consumer", self._consumer.statistics)
         collector.add("realtime_effects", self._effects.statistics)
+        collector.add("realtime_account", self._account.statistics)
         collector.add("redis", self._redis.statistics, processor=self.kind)
 
     async def _keep_ledger(self) -> None:
@@ -110,13 +113,21 @@ class RealtimeProcessor:
         rows = [_row(ledger, now_ms) for ledger in self._consumer.ledgers()]
         try:
             # Without rows there is nothing to write, but readiness wants to know whether Redis answers.
-            await (self._ledger.write(rows) if rows else self._redis.ping())
+            await (self._write(rows) if rows else self._redis.ping())
         except StateError as error:
             if self._ledger_current:
                 log.warning("ledger.delayed", error=str(error))
             self._ledger_current = False
         else:
             self._ledger_current = True
+
+    async def _write(self, rows: list[LossRow]) -> None:
+        taken_over = self._account.unknown(rows)
+        if taken_over:
+            # Before they are written over.
+            self._account.begin(taken_over, await self._ledger.read_partitions(taken_over))
+        await self._ledger.write(rows)
+        self._account.take(rows)
 
     async def _keep_pruning(self) -> None:
         while True:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from gamebus.catalog import Catalog
 from gamebus.delivery.generation_log import GenerationFollower
@@ -135,10 +134,8 @@ class Runner:
     def _make_ops(self, host: str, port: int) -> OpsServer:
         for processor in self._processors:
             processor.export(self._collector)
-        registry = CollectorRegistry()
-        registry.register(self._collector)
         try:
-            return OpsServer(host=host, port=port, registry=registry, readiness=self._readiness)
+            return OpsServer(host=host, port=port, collector=self._collector, readiness=self._readiness)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --ops-port (0 takes a free one)"

@@ -77,7 +77,13 @@ class LedgerState:
 
     async def read(self, topics: Mapping[str, int]) -> list[LossRow]:
         """All rows of `topics` (name -> partitions)."""
-        keys = [self._key(topic, partition) for topic, count in topics.items() for partition in range(count)]
+        return await self.read_partitions(
+            [(topic, partition) for topic, count in topics.items() for partition in range(count)]
+        )
+
+    async def read_partitions(self, partitions: Iterable[tuple[str, int]]) -> list[LossRow]:
+        """All rows of these partitions (topic, number)."""
+        keys = [self._key(*partition) for partition in partitions]
         answers = await self._connection.pipeline([("HVALS", key) for key in keys])
         return [LossRow(*msgpack.unpackb(row)) for rows in answers for row in rows]
 

@@ -53,6 +53,29 @@ def histogram(help_: str) -> Any:
     return dataclasses.field(metadata={_FAMILY: HistogramMetricFamily, _HELP: help_, _LABEL: None})
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Declared:
+    """A metric as its component declares it. `kind`: counter, gauge or histogram."""
+
+    name: str
+    kind: str
+    help: str
+    label: str | None
+
+
+def declared(component: str, statistics: type[Any]) -> Iterator[Declared]:
+    """The metrics of a component, by the names that Prometheus gives them."""
+    for field in dataclasses.fields(statistics):
+        if _FAMILY in field.metadata:
+            family = field.metadata[_FAMILY]
+            yield Declared(
+                f"gamebus_{component}_{field.name}{_suffix(field.name, family)}",
+                {CounterMetricFamily: "counter", GaugeMetricFamily: "gauge"}.get(family, "histogram"),
+                field.metadata[_HELP],
+                field.metadata[_LABEL],
+            )
+
+
 class StatisticsCollector(Collector):
     """Exports the statistics of the components of this process.
 
@@ -77,7 +100,7 @@ class StatisticsCollector(Collector):
         for component, sources in self._sources.items():
             for statistics, labels in sources:
                 for name, family, label, value in _fields(component, statistics()):
-                    suffix = "_total" if family is CounterMetricFamily and not name.endswith("_total") else ""
+                    suffix = _suffix(name, family)
                     for key, sample in value.items() if label else [(None, value)]:
                         named = [*labels.items(), *([(label, key)] if label else [])]
                         braces = "{" + ",".join(f"{name}={value}" for name, value in named) + "}" if named else ""
@@ -87,6 +110,10 @@ class StatisticsCollector(Collector):
     def describe(self) -> Iterable[Metric]:
         """Nothing: the registry must not call :meth:`collect` before the components have started."""
         return ()
+
+
+def _suffix(name: str, family: type[Metric]) -> str:
+    return "_total" if family is CounterMetricFamily and not name.endswith("_total") else ""
 
 
 def _fields(component: str, statistics: Any) -> Iterator[tuple[str, type[Metric], str | None, Any]]:

@@ -1,7 +1,8 @@
 """The ops endpoint of a process: `/healthz`, `/readyz` and `/metrics` on a port of its own.
 
 `/healthz` answers 200 while the event loop turns. `/readyz` answers 200 when the process can do its work and 503 with the
-reasons when it cannot: an orchestrator sends no players then, but does not restart it. `/metrics` is Prometheus text.
+reasons when it cannot: an orchestrator sends no players then, but does not restart it. `/metrics` is Prometheus text: what the process
+counts (:mod:`gamebus.telemetry.metrics`), `gamebus_build_info`, and the `process_*` of every Prometheus client.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import socket
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gamebus.telemetry.build import add_build_info
 from gamebus.telemetry.embedded_server import EmbeddedServer
+from gamebus.telemetry.metrics import StatisticsCollector
 
 Readiness = Callable[[], Mapping[str, bool]]
 """Condition -> whether it holds; a process is ready when all do."""
@@ -29,8 +32,11 @@ class OpsServer:
     The socket is bound in the constructor, so that `url` is known, and a taken port is an error, before anything starts.
     """
 
-    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, readiness: Readiness) -> None:
-        self._registry = registry
+    def __init__(self, *, host: str, port: int, collector: StatisticsCollector, readiness: Readiness) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+        add_build_info(collector)
         self._readiness = readiness
         self._socket = socket.create_server((host, port))
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session"
 
 DESKTOP = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "color_scheme": "light"}
-PAGES = ("/", "/rooms", "/players", "/processes", "/delivery")
+PAGES = ("/", "/rooms", "/players", "/processes", "/delivery", "/alerts")
 PATIENCE_MS = 40_000
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 EVIL = "<img src=x onerror=document.title=1>"
@@ -57,6 +58,27 @@ def stopped(dev: Dev, *names: str) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def gateway(dev: Dev) -> AsyncIterator[int]:
+    """One more gateway of the game, which nobody starts again; its process id."""
+    environment = dev.environment | {"GAMEBUS_KAFKA__BOOTSTRAP_SERVERS": dev.addresses["kafka"]}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gamebus", "gateway", "--port", "0", "--ops-port", "0"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=dev.log,
+    )
+    assert process.stdout is not None
+    try:
+        assert await process.stdout.readline(), "the gateway ended before it was ready"
+        yield process.pid
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.terminate()
+        await process.wait()
 
 
 async def play(dev: Dev, folder: Path) -> dict[str, Any]:
@@ -144,6 +166,25 @@ class TestDashboard:
             await expect(page.locator("div.stale .stat").first).to_be_visible()
         await expect(page.get_by_text("Redis does not answer.")).to_be_hidden()
         await expect(page.get_by_text("● live")).to_be_visible()
+
+    async def test_a_gateway_that_is_killed_is_an_alert_until_another_is_there(self, dev: Dev, visit: Visit) -> None:
+        """The page names the process, the navigation of every page says that something is wrong, and both clear by themselves."""
+        page = (await visit(**DESKTOP)).page
+        firing = page.get_by_role("region", name="Firing").locator("tr")
+        async with gateway(dev) as pid:
+            await opened(page, f"{dev.addresses['dashboard']}/processes")
+            await expect(page.locator("tr", has_text=f":{pid}")).to_be_visible()
+            os.kill(pid, signal.SIGKILL)
+            await expect(page.get_by_role("link", name=re.compile(r"Alerts \d+ firing"))).to_be_visible()
+            await page.get_by_role("link", name=re.compile("Alerts")).click()
+            dead = firing.filter(has_text=f":{pid} gateway")
+            await expect(dead).to_contain_text("Process silent")
+            await dead.get_by_role("link").click()
+            await expect(page.locator("#process-silent")).to_be_in_viewport()
+        async with gateway(dev):
+            await expect(dead).to_be_hidden()
+            over = page.get_by_role("region", name="Over since").locator("tr", has_text=f":{pid} gateway")
+            await expect(over).to_contain_text("Process silent")
 
     async def test_everyone_can_read_it(self, dev: Dev, visit: Visit) -> None:
         """No serious violation of accessibility, in the dark and in the light (axe-core)."""

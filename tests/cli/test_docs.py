@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gamebus.cli.docs import settings_page
+from gamebus.cli.docs import operations_page, settings_page
 from gamebus.errors import CatalogError, ConfigurationError
 from gamebus.settings import load_catalog, load_settings
 
@@ -21,6 +21,14 @@ class TestSettingsPage:
     def test_every_setting_is_described(self) -> None:
         """No setting is without words."""
         assert "| None |" not in settings_page()
+
+
+class TestOperationsPage:
+    def test_is_up_to_date(self) -> None:
+        """Every metric of the code is listed: run `gamebus docs` after a change."""
+        text = (DOCS / "operations.md").read_text(encoding="utf-8")
+        assert operations_page(text) == text
+        assert "gamebus_gateway_errors_total{code}" in text
 
 
 class TestSettings:

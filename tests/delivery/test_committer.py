@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from gamebus.delivery.committer import CommitCounters, Committer
 
@@ -45,7 +47,35 @@ class Offsets:
         self.offsets |= offsets
 
 
+class RefusedOffsets(Offsets):
+    """Takes a while, and refuses until it is told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusing = True
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        await asyncio.sleep(0.001)
+        if self.refusing:
+            raise KafkaError("not now")
+        await super().commit(offsets)
+
+
 class TestCommit:
+    async def test_is_counted_and_timed_also_when_it_fails(self) -> None:
+        """Mean latency is time by commits, and a broker that refuses is slow and not absent from it."""
+        offsets, counters = RefusedOffsets(), CommitCounters()
+        committer = Committer(cast("AIOKafkaConsumer", offsets), Marks(), counters)
+        await committer.start_offsets([CHAT])
+
+        await committer.commit({CHAT: 1})
+        refused_s = counters.seconds
+        offsets.refusing = False
+        await committer.commit({CHAT: 2})
+
+        assert (counters.tried, counters.failed) == (2, 1)
+        assert 0 < refused_s < counters.seconds
+
     async def test_a_partition_that_begins_at_0_has_lost_nothing(self) -> None:
         """The first commit of a new partition is 0; a store that then has no mark has not gone back, and the next one counts."""
         offsets, marks = Offsets(), Marks()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import typer
+import yaml
 from pydantic import BaseModel
 
 from gamebus.settings import Settings
@@ -72,7 +73,7 @@ def images_are_pinned(compose: Compose) -> list[str]:
     return [
         name
         for name, service in services(compose)
-        if not re.search(r":\d+\.\d+\.\d+(-\w+)?$", service.get("image", ""))
+        if not re.search(r":v?\d+\.\d+\.\d+(-\w+)?$", service.get("image", ""))
     ]
 
 
@@ -319,13 +320,41 @@ def secret_is_demanded(compose: Compose) -> list[str]:
     ]
 
 
-def bots_stay_at_home(compose: Compose) -> list[str]:
-    """Only the bots are behind a profile, so that `docker compose up` starts the whole bus and no load."""
-    return [
-        name
-        for name, service in services(compose)
-        if service.get("profiles", []) != (["bots"] if name == "bots" else [])
-    ]
+def extras_stay_at_home(compose: Compose) -> list[str]:
+    """Behind profiles: load, and who watches; `docker compose up` starts the whole bus and nothing else."""
+    profiles = {"bots": ["bots"], "prometheus": ["observability"], "grafana": ["observability"]}
+    return [name for name, service in services(compose) if service.get("profiles", []) != profiles.get(name, [])]
+
+
+def files_are_there(compose: Compose) -> list[str]:
+    """What is mounted from the repository exists, and no container can change it; every other volume has a name."""
+    faults = []
+    for name, service in services(compose):
+        for volume in service.get("volumes", ()):
+            source, _, target = volume.partition(":")
+            if source.startswith("."):
+                faults += [f"{name}: {source}"] if not (ROOT / source).exists() or not target.endswith(":ro") else []
+            elif source not in compose["volumes"]:
+                faults.append(f"{name}: {source} is no volume")
+    return faults
+
+
+def every_process_is_scraped(compose: Compose) -> list[str]:
+    """Prometheus asks every gateway and processor, under the job that the alerts know, at a port that others can reach."""
+    scraping = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = scraping["scrape_configs"]
+    targets = {target for group in job["static_configs"] for target in group["targets"]}
+    wanted = set()
+    for name, service in services(compose):
+        words = shlex.split(service.get("command", ""))
+        if words[:2] in (["gamebus", "gateway"], ["gamebus", "processor"]):
+            host, port = ("--host" if words[1] == "gateway" else "--ops-host"), "--ops-port"
+            options = dict(zip(words, words[1:], strict=False))
+            if options.get(host) == "0.0.0.0":
+                wanted.add(f"{name}:{options.get(port)}")
+            else:
+                wanted.add(f"{name}: {host} is {options.get(host)}")
+    return sorted(targets ^ wanted) + ([] if job["job_name"] == "gamebus" else [job["job_name"]])
 
 
 def builds_exist(compose: Compose) -> list[str]:
@@ -357,6 +386,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     settings_exist,
     addresses_lead_to_services,
     secret_is_demanded,
-    bots_stay_at_home,
+    extras_stay_at_home,
+    files_are_there,
+    every_process_is_scraped,
     builds_exist,
 )

@@ -63,7 +63,21 @@ FAULTS: Final[tuple[tuple[Check, str, Any], ...]] = (
     ),
     (checks.addresses_lead_to_services, "services.bots.command", "gamebus bots run --url ws://localhost:8000/v1"),
     (checks.secret_is_demanded, "services.gateway.environment.GAMEBUS_AUTH__SECRET", "${GAMEBUS_AUTH__SECRET:-secret}"),
-    (checks.bots_stay_at_home, "services.gateway.profiles", ["bots"]),
+    (checks.extras_stay_at_home, "services.gateway.profiles", ["bots"]),
+    (checks.extras_stay_at_home, "services.grafana.profiles", []),
+    (checks.files_are_there, "services.prometheus.volumes", ["./deploy/prometheus:/etc/prometheus"]),
+    (checks.files_are_there, "services.prometheus.volumes", ["./deploy/nothing:/etc/prometheus:ro"]),
+    (checks.files_are_there, "services.prometheus.volumes", ["data:/prometheus"]),
+    (
+        checks.every_process_is_scraped,
+        "services.processor-durable.command",
+        "gamebus processor durable --ops-port 9100",
+    ),
+    (
+        checks.every_process_is_scraped,
+        "services.processor-durable.command",
+        "gamebus processor durable --ops-host 0.0.0.0 --ops-port 9101",
+    ),
     (checks.builds_exist, "services.gateway.build.target", "gateway"),
 )
 

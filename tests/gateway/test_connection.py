@@ -411,6 +411,19 @@ class TestPublishing:
             assert (await client.receive())[0] == "joined"
             assert await client.receive() == ["nack", "id", "overloaded", "full", 1000]
 
+    async def test_refusals_are_counted_by_their_code(self) -> None:
+        """An operator sees a room that is flooded; what was taken and then answered is in another account."""
+        async with serving() as harness, harness.client() as client:
+            await client.send("leave")
+            assert (await client.receive())[:2] == ["error", "bad_request"]
+            for number in range(2):
+                await client.send("pub", "chat", "nowhere", {"text": "hi"}, f"id-{number}")
+                assert (await client.receive())[:3] == ["nack", f"id-{number}", "not_joined"]
+
+            statistics = harness.server.statistics()
+            assert statistics.errors_total == {"rate_limited": 0, "bad_request": 1, "not_joined": 2}
+            assert statistics.answers_total == {"ack": 0, "unknown_outcome": 0}
+
     async def test_an_outcome_after_the_end_is_nobodys(self) -> None:
         """The publisher's answer for a client that is gone is dropped without a warning."""
         async with serving() as harness:

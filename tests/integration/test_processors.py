@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gamebus.catalog import Catalog, parse_catalog
+from gamebus.cli import _metrics
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.delivery.topics import create_topics
 from gamebus.record import DurableRecord, encode_durable
@@ -118,6 +119,10 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+async def _exports(process: Service, sample: str) -> bool:
+    return sample in (await _ops(process, "/metrics"))[1]
+
+
 async def _ops(service: Service, path: str) -> tuple[int, str]:
     """Ask the ops endpoint."""
 
@@ -180,6 +185,13 @@ class TestState:
             metrics = (await _ops(processor, "/metrics"))[1]
             assert "gamebus_durable_effects_applied_total 4.0" in metrics
             assert "gamebus_durable_effects_duplicates_total 3.0" in metrics
+            await eventually(
+                lambda: _exports(processor, 'gamebus_realtime_account_events_total{term="processed"} 11.0')
+            )
+            exported = set(re.findall(r"^# TYPE (gamebus_\w+)", metrics, re.MULTILINE))
+            assert exported == {
+                metric.name for component, metric in _metrics.metrics() if "gateway" not in component.where
+            }
 
 
 class TestFaults:

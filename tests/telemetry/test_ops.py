@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter
 
+from gamebus.telemetry.metrics import StatisticsCollector, counter
 from gamebus.telemetry.ops import OpsServer
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    events: int = counter("Events.")
 
 
 class Harness:
     def __init__(self) -> None:
         self.conditions = {"kafka": True, "redis": True}
-        registry = CollectorRegistry()
-        Counter("gamebus_test_events", "Events.", registry=registry).inc(3)
-        self.server = OpsServer(host="127.0.0.1", port=0, registry=registry, readiness=lambda: self.conditions)
+        collector = StatisticsCollector()
+        collector.add("test", lambda: Sample(events=3))
+        self.server = OpsServer(host="127.0.0.1", port=0, collector=collector, readiness=lambda: self.conditions)
 
     async def get(self, path: str) -> tuple[int, str]:
         def fetch() -> tuple[int, str]:
@@ -61,15 +68,17 @@ class TestOpsServer:
         assert json.loads(body)["conditions"] == {"kafka": False, "redis": True}
 
     async def test_metrics_are_prometheus_text(self, harness: Harness) -> None:
-        """Prometheus can scrape the process."""
+        """Prometheus can scrape the process: what it counts, which version it is, and what every Prometheus client exports."""
         status, body = await harness.get("/metrics")
 
         assert status == 200
         assert "gamebus_test_events_total 3.0" in body
+        assert re.search(r'^gamebus_build_info{.*version="[0-9.]+"} 1.0$', body, re.MULTILINE)
+        assert {"process_open_fds", "process_cpu_seconds_total"} <= {line.split(" ")[0] for line in body.splitlines()}
 
     async def test_a_taken_port_is_an_error_before_anything_starts(self, harness: Harness) -> None:
         """Two processes on one ops port must not run with one of them silent."""
         port = int(harness.server.url.rsplit(":", 1)[1])
 
         with pytest.raises(OSError):
-            OpsServer(host="127.0.0.1", port=port, registry=CollectorRegistry(), readiness=dict)
+            OpsServer(host="127.0.0.1", port=port, collector=StatisticsCollector(), readiness=dict)

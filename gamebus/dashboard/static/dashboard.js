@@ -1,5 +1,6 @@
 // The shell: sign-in, navigation, and the page that the address names.
 
+import { Alerts } from "./pages/alerts.js";
 import { Delivery } from "./pages/delivery.js";
 import { Overview } from "./pages/overview.js";
 import { Players } from "./pages/players.js";
@@ -14,10 +15,12 @@ const PAGES = [
   ["/players", "Players"],
   ["/processes", "Gateways and processors"],
   ["/delivery", "Delivery"],
+  ["/alerts", "Alerts"],
 ];
 
 function Dashboard() {
   const [session, setSession] = useState(null);
+  const [firing, setFiring] = useState(0);
   const [place, setPlace] = useState(location.pathname + location.search);
   const [theme, setTheme] = useState(
     localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark"),
@@ -47,10 +50,13 @@ function Dashboard() {
         else go("/players");
       }
     };
+    const count = ({ detail }) => setFiring(detail);
     addEventListener("popstate", back);
+    addEventListener("firing", count);
     addEventListener("keydown", search);
     return () => {
       removeEventListener("popstate", back);
+      removeEventListener("firing", count);
       removeEventListener("keydown", search);
     };
   }, []);
@@ -71,6 +77,7 @@ function Dashboard() {
     "/players": () => html`<${Players} ...${shared} />`,
     "/processes": () => html`<${Processes} ...${shared} />`,
     "/delivery": () => html`<${Delivery} ...${shared} />`,
+    "/alerts": () => html`<${Alerts} ...${shared} />`,
   }[url.pathname];
   const link = (event, to) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
@@ -83,7 +90,9 @@ function Dashboard() {
       <a class="name" href="/" onClick=${(event) => link(event, "/")}><img src="/static/icon.svg" alt="" width="24" height="24" /> gamebus</a>
       <nav aria-label="Pages">${PAGES.map(
         ([to, name]) => html`
-        <a href=${to} aria-current=${url.pathname === to || (to === "/rooms" && room) ? "page" : undefined} onClick=${(event) => link(event, to)}>${name}</a>`,
+        <a href=${to} aria-current=${url.pathname === to || (to === "/rooms" && room) ? "page" : undefined} onClick=${(event) => link(event, to)}>${name}${
+          to === "/alerts" && firing > 0 && html` <span class="badge">${firing}<span class="unseen"> firing</span></span>`
+        }</a>`,
       )}
       </nav>
       <div class="tools">

@@ -4,7 +4,7 @@ import { useEffect, useState } from "./vendor/htm-preact.js";
 
 const STALE_MS = 5000;
 
-/** The last frame of a page: `{page, redis, error, ageMs, stale, nowMs}`; `page` is null before the first one. */
+/** The last frame of a page: `{page, redis, error, ageMs, stale, nowMs}`; `page` is null before the first one. Tells the window how many alerts fire. */
 export function useFeed(name, onSignedOut) {
   const [frame, setFrame] = useState({ name: null, page: null, redis: true, error: null, receivedAt: performance.now() });
   const [now, setNow] = useState(performance.now());
@@ -12,9 +12,10 @@ export function useFeed(name, onSignedOut) {
   useEffect(() => {
     const source = new EventSource(`/api/feed?page=${encodeURIComponent(name)}`);
     source.onmessage = ({ data }) => {
-      const { at_ms, redis, error, page } = JSON.parse(data);
+      const { at_ms, redis, error, firing, page } = JSON.parse(data);
       setFrame({ name, atMs: at_ms, redis, error, page, receivedAt: performance.now() });
       setNow(performance.now());
+      dispatchEvent(new CustomEvent("firing", { detail: firing }));
     };
     source.onerror = () => {
       // A refusal closes it for good; a server that is away is dialled again.
