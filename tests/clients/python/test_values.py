@@ -26,7 +26,18 @@ class TestCheckValue:
 
     @pytest.mark.parametrize(
         "value",
-        [2**53 + 1, float("nan"), float("-inf"), "\udc00", {"\ud800": 1}, {1: 1}, b"x", {1, 2}, object(), [[1j]]],
+        [
+            2**53 + 1,
+            float("nan"),
+            float("-inf"),
+            "\udc00",
+            {"\ud800": 1},
+            {1: 1},
+            b"x",
+            {1, 2},
+            pytest.param(object(), id="object"),
+            [[1j]],
+        ],
         ids=repr,
     )
     def test_not_carried(self, value: Any) -> None:
