@@ -36,11 +36,11 @@ class TestCredentials:
             "p4sS",
             "p4ss ",
             "ünïcode",
-            token(Role.PLAYER),
-            token(Role.SERVER),
-            token(ttl_s=-60),
-            token(secret=SECRET[::-1]),
-            token()[:-2],
+            pytest.param(token(Role.PLAYER), id="player"),
+            pytest.param(token(Role.SERVER), id="server"),
+            pytest.param(token(ttl_s=-60), id="expired"),
+            pytest.param(token(secret=SECRET[::-1]), id="forged"),
+            pytest.param(token()[:-2], id="cut"),
         ],
     )
     def test_nobody_else_is(self, given: str) -> None:

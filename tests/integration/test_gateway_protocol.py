@@ -99,7 +99,7 @@ class TestOpening:
             (["hello", 1], 4500),
             (["hello", "t", {}, 1], 4500),
             (["hello", "garbage"], 4502),
-            (["hello", token(ttl_s=-60)], 4010),
+            pytest.param(["hello", token(ttl_s=-60)], 4010, id="expired"),
         ],
         ids=str,
     )
