@@ -11,6 +11,7 @@ reuses idle connections: sockets without a token cannot keep players out.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import socket
@@ -43,7 +44,9 @@ _SWEEP_S: Final = 0.05
 # Sockets in the opening handshake, beyond the open connections; more are cut at once.
 _MAX_HANDSHAKES: Final = 1024
 _SILENCE_S: Final = 1.0
-_MIN_SPREAD_MS: Final = 2000
+# Goodbyes of a drain go out in groups; those of a group come back within the spread.
+_GOODBYE_STEP_S: Final = 0.05
+_RECONNECT_SPREAD_MS: Final = 1000
 
 log = structlog.get_logger(__name__)
 
@@ -158,18 +161,18 @@ class Server:
                 loop.call_soon(connection.on_time, now)
 
     async def drain(self) -> None:
-        """Stop accepting, say goodbye to everyone (4000), and return when all sockets are gone or the deadline has passed."""
+        """Stop accepting, say goodbye to everyone (4000), and return when all sockets are gone or the deadline has passed.
+
+        The goodbyes are spread over the time in which the other gateways can let everyone in, half of the deadline at most: whoever
+        has not been sent away plays on, and everyone is away for a moment only.
+        """
         deadline_s = self.settings.drain_timeout_ms / 1000
         self._draining = True
         self.close()
         log.info("gateway.draining", connections=len(self._places), deadline_s=deadline_s)
-        code = CloseCode.DRAINING
-        spread_ms = max(_MIN_SPREAD_MS, int(1000 * len(self._places) / self.settings.hello_per_second))
-        for connection in list(self._sockets):
-            reconnect_ms = (code.reconnect_ms or 0) + random.randrange(spread_ms)  # noqa: S311 - spreads load only
-            connection.close(code, "the gateway restarts", reconnect_ms=reconnect_ms)
         try:
             async with asyncio.timeout(deadline_s):
+                await self._say_goodbye(longest_s=deadline_s / 2)
                 await self._empty.wait()
         except TimeoutError:
             pass
@@ -177,6 +180,18 @@ class Server:
         for connection in left:
             connection.abort()
         log.info("gateway.drained", cut=len(left))
+
+    async def _say_goodbye(self, *, longest_s: float) -> None:
+        connections = list(self._sockets)
+        window_s = min(longest_s, len(connections) / self.settings.hello_per_second)
+        size = math.ceil(len(connections) * min(1.0, _GOODBYE_STEP_S / window_s)) if window_s else len(connections)
+        code = CloseCode.DRAINING
+        for start in range(0, len(connections), size or 1):
+            if start:
+                await asyncio.sleep(window_s * size / len(connections))
+            for connection in connections[start : start + size]:
+                reconnect_ms = (code.reconnect_ms or 0) + random.randrange(_RECONNECT_SPREAD_MS)  # noqa: S311 - spreads load only
+                connection.close(code, "the gateway restarts", reconnect_ms=reconnect_ms)
 
     def statistics(self) -> ServerStatistics:
         """Figures of this moment."""

@@ -466,6 +466,24 @@ class TestDrain:
             assert (code, received[-1][0]) == (4000, "bye")
             future.cancel()
 
+    async def test_whoever_has_not_been_sent_away_plays_on(self) -> None:
+        """Goodbyes go out no faster than other gateways let clients in; until its own comes a client is served."""
+        async with serving(hello_per_second=0.01, hello_burst=2, drain_timeout_ms=600_000) as harness:
+            async with harness.client() as one, harness.client("bob") as other:
+                for client in (one, other):
+                    await client.send("join", "r")
+                    assert (await client.receive())[0] == "joined"
+                draining = asyncio.create_task(harness.server.drain())
+                leaving = [asyncio.create_task(client.closed()) for client in (one, other)]
+                done, (staying,) = await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
+                ((code, received),) = (task.result() for task in done)
+                assert (code, received[-1][0]) == (4000, "bye")
+                client = other if staying is leaving[1] else one
+                await client.send("pub", "chat", "r", {"text": "hi"}, "id")
+                harness.durable.written(await harness.durable.waiting.get())
+                staying.cancel()
+                draining.cancel()
+
     async def test_goodbyes_are_spread(self) -> None:
         """Clients of a gateway that restarts must not come back in one moment."""
         async with serving() as harness:
