@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 
 from gamebus.delivery.durable_publisher import MAX_RECORD_BYTES, DurablePublisher, Written
 from gamebus.delivery.topics import create_topics
@@ -17,6 +17,7 @@ from gamebus.errors import ConfigurationError, OutcomeUnknown, PublishFailed, To
 from gamebus.localstack.stack import Stack
 from gamebus.settings import DurableProducerSettings
 from tests.integration.durable_kit import WAIT_S, chat_catalog, chat_topic, created, publishing, read_all, until
+from tests.integration.topics_kit import create_topic
 
 
 def outcome_of(future: asyncio.Future[Written]) -> str:
@@ -164,10 +165,7 @@ class TestPoison:
         """A batch that the topic refuses makes aiokafka's producer useless for the partition: it is replaced, the large record
         alone is reported as failed, and everything else of the batch is acknowledged in order."""
         topic = f"{topic_prefix}small"
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-        await admin.start()
-        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "3000"})])
-        await admin.close()
+        await create_topic(bootstrap_servers, topic, config={"max.message.bytes": "3000"})
         async with publishing(bootstrap_servers, [topic]) as publisher:
             sizes = [100, 100, 5000, 100, 2500, 100]
             futures = [publisher.publish(topic, b"arena", bytes(size)) for size in sizes]
@@ -188,10 +186,7 @@ class TestPoison:
         """While one partition is poisoned and its producer replaced, records of others are acknowledged once."""
         small = f"{topic_prefix}small"
         catalog = await created(bootstrap_servers, topic_prefix)
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-        await admin.start()
-        await admin.create_topics([NewTopic(small, 1, 1, topic_configs={"max.message.bytes": "1000"})])
-        await admin.close()
+        await create_topic(bootstrap_servers, small, config={"max.message.bytes": "1000"})
         topic = chat_topic(catalog)
         async with publishing(bootstrap_servers, [small, topic]) as publisher:
             healthy, poison = [], []

@@ -15,11 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from gamebus.localstack.process import identify
 from gamebus.localstack.stack import Stack
+from tests.integration.topics_kit import create_topic
 
 NewStack = Callable[..., Stack]
 
@@ -42,16 +43,6 @@ def wait_gone(pid: int) -> None:
     while identify(pid) is not None:
         assert time.monotonic() < deadline, f"process {pid} still runs"
         time.sleep(0.05)
-
-
-async def create_topic(bootstrap_servers: str, name: str, *, replication_factor: int = 1) -> None:
-    """A topic of one partition."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=replication_factor)])
-    finally:
-        await admin.close()
 
 
 async def publish(bootstrap_servers: str, topic: str, value: bytes) -> None:
@@ -125,7 +116,7 @@ class TestThreeBrokers:
             assert {f"{broker['host']}:{broker['port']}" for broker in cluster["brokers"]} == set(
                 addresses.kafka.split(",")
             )
-            await create_topic(addresses.kafka, "replicated", replication_factor=3)
+            await create_topic(addresses.kafka, "replicated", replicas=3)
             await publish(addresses.kafka, "replicated", b"acknowledged")
             (topic,) = await admin.describe_topics(["replicated"])
         finally:

@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from gamebus.catalog import DeliveryClass, parse_catalog, with_partitions
 from gamebus.delivery.topics import Difference, check_topics, create_topics, list_topics, partition_counts
 from gamebus.errors import ConfigurationError, TopicError
 from tests.integration.durable_kit import chat_catalog, chat_topic
+from tests.integration.topics_kit import create_topic
 
 
 class TestCreate:
@@ -83,16 +83,13 @@ class TestCheck:
         """A topic that somebody made by hand: what is wrong, what it must be, and the command for each."""
         catalog = chat_catalog(topic_prefix)
         topic = catalog.topics[chat_topic(catalog)]
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-        await admin.start()
         wrong = {
             "cleanup.policy": "compact",
             "retention.ms": "1000",
             "unclean.leader.election.enable": "true",
             "max.message.bytes": "1000",
         }
-        await admin.create_topics([NewTopic(topic.name, 2, 1, topic_configs=wrong)])
-        await admin.close()
+        await create_topic(bootstrap_servers, topic.name, partitions=2, config=wrong)
         only_chat = replace(catalog, topics=MappingProxyType({topic.name: topic}))
 
         differences = await check_topics(bootstrap_servers, only_chat)
@@ -112,15 +109,12 @@ class TestCheck:
         """A topic may take more than gamebus needs."""
         catalog = chat_catalog(topic_prefix)
         topic = catalog.topics[chat_topic(catalog)]
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-        await admin.start()
         config = {
             "retention.ms": str(topic.retention_ms),
             "max.message.bytes": "2000000",
             "unclean.leader.election.enable": "false",
         }
-        await admin.create_topics([NewTopic(topic.name, 3, 1, topic_configs=config)])
-        await admin.close()
+        await create_topic(bootstrap_servers, topic.name, partitions=3, config=config)
 
         only_chat = replace(catalog, topics=MappingProxyType({topic.name: topic}))
         assert await check_topics(bootstrap_servers, only_chat) == []

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OutOfOrderSequenceNumber
 from aiokafka.protocol.metadata import MetadataRequest
@@ -43,6 +42,7 @@ from tests.integration.durable_kit import (
     redis,
     until,
 )
+from tests.integration.topics_kit import create_topic
 
 _VALUE_BYTES = 10_000
 
@@ -252,10 +252,7 @@ class TestIdempotence:
     async def test_one_refused_batch_poisons_its_partition(self, bootstrap_servers: str, topic_prefix: str) -> None:
         """After a batch that the topic refuses, every later one of that partition is out of order; another partition goes on."""
         topic = f"{topic_prefix}small"
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-        await admin.start()
-        await admin.create_topics([NewTopic(topic, 2, 1, topic_configs={"max.message.bytes": "1000"})])
-        await admin.close()
+        await create_topic(bootstrap_servers, topic, partitions=2, config={"max.message.bytes": "1000"})
         producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True)
         await producer.start()
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
 
@@ -21,6 +21,7 @@ from gamebus.state.connection import Connection, connect
 from gamebus.verify.cluster import BROKERS, DURABLE, GATEWAYS, REALTIME, Cluster
 from gamebus.verify.faults import FAULTS
 from gamebus.verify.leadership import active_controller
+from tests.integration.topics_kit import create_topic
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
@@ -60,10 +61,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
         await cluster.start()
-        admin = AIOKafkaAdminClient(bootstrap_servers=cluster.bootstrap_servers)
-        await admin.start()
-        await admin.create_topics([NewTopic(TOPIC, PARTITIONS, 3)])
-        await admin.close()
+        await create_topic(cluster.bootstrap_servers, TOPIC, partitions=PARTITIONS, replicas=3)
         yield cluster
     finally:
         await cluster.stop()
