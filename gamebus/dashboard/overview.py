@@ -51,7 +51,7 @@ class Overview:
             "stale": len(vitals) - len(fresh),
             "realtime_per_s": round(rates.get("realtime_attempted", 0), 1),
             "durable_per_s": round(rates.get("durable_acked", 0), 1),
-            "delivered_per_s": round(rates.get("positions_delivered", 0) + rates.get("events_delivered", 0), 1),
+            "delivered_per_s": round(rates.get("ticks_delivered", 0) + rates.get("events_delivered", 0), 1),
             "errors_per_s": round(_refused(rates) + rates.get("overflows", 0) + rates.get("redis_failures", 0), 2),
             "realtime_lag": round(rates.get("realtime_lag", 0)),
             "durable_lag": round(rates.get("durable_lag", 0)),

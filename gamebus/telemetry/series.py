@@ -23,7 +23,7 @@ AMOUNTS: Final = {
     "durable_duplicates": "durable_effects_duplicates_total",
     "dead_letters": "durable_consumer_dead_letters_total",
     "messages": "gateway_messages_total",
-    "positions_delivered": "hub_tick_entries_total",
+    "ticks_delivered": "hub_tick_frames_total",
     "events_delivered": "hub_event_frames_total",
     "overflows": "hub_overflows_total",
     "closed": "gateway_closed_total",

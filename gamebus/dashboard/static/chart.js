@@ -31,6 +31,7 @@ export function Chart({ title, lines, last, stepS, unit, format, theme }) {
         axes: [
           {
             ...axis,
+            space: 80,
             values: (_, ticks) =>
               ticks.map((tick) =>
                 new Date(tick * 1000).toLocaleTimeString("en-GB", {

@@ -25,7 +25,7 @@ export function Overview({ go, theme, span, onSignedOut }) {
       <${Stat} name="Rooms" value=${count(now.rooms)} />
       <${Stat} name="Realtime events" value=${rate(now.realtime_per_s)} note="at most once" />
       <${Stat} name="Durable events" value=${rate(now.durable_per_s)} note="at least once, acked" />
-      <${Stat} name="Delivered" value=${rate(now.delivered_per_s)} note="updates to clients" />
+      <${Stat} name="Delivered" value=${rate(now.delivered_per_s)} note="tick and event frames to clients" />
       <${Stat} name="Ack p50 / p99" value=${pair(now.ack_p50_ms, now.ack_p99_ms)} note="last 10 s, all gateways" />
       <${Stat} name="Position age p50 / p99" value=${pair(now.age_p50_ms, now.age_p99_ms)} note="oldest of a tick, when sent" />
       <${Stat} name="Lag" value=${`${count(now.realtime_lag)} / ${count(now.durable_lag)}`} note="realtime / durable records" bad=${now.durable_lag > 10000} />

@@ -74,7 +74,7 @@ const GATEWAY = [
   figure("connections", "Connections", "gateway_connections"),
   figure("rooms", "Rooms", "hub_rooms"),
   speed("in", "Messages in", "gateway_messages_total"),
-  speed("ticks", "Positions out", "hub_tick_entries_total"),
+  speed("ticks", "Ticks out", "hub_tick_frames_total"),
   speed("events", "Events out", "hub_event_frames_total"),
   {
     key: "ack",

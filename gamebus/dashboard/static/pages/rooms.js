@@ -127,7 +127,9 @@ function RoomMap({ players, theme }) {
       context.fill();
       if (points.length <= 24) {
         context.fillStyle = style.getPropertyValue("--text");
-        context.fillText(player, Math.min(px + 6, MAP_SIZE - 6 - context.measureText(player).width), py + 4);
+        const { width } = context.measureText(player);
+        // Beside its dot, on the side where there is room.
+        context.fillText(player, px + 8 + width < MAP_SIZE ? px + 7 : px - 7 - width, py + 4);
       }
     }
   }, [players, theme]);
