@@ -140,7 +140,6 @@ class DashboardSettings(_Section):
     )
     hosts: tuple[str, ...] = Field((), description="Names under which browsers reach it, besides its own address.")
     insecure: bool = Field(default=False, description="Let everyone in who reaches it; on a loopback address only.")
-    actions: bool = Field(default=False, description="Let operators kick, mute and drain.")
 
 
 class LogSettings(_Section):
