@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from gamebus.catalog import Catalog
-from gamebus.cli import _loop, _signals
+from gamebus.cli import _loop
 from gamebus.dashboard.server import DashboardServer
 from gamebus.settings import Settings, load_catalog, load_settings
+from gamebus.signals import stopping
 from gamebus.telemetry.logs import configure_logging
 
 
@@ -34,6 +35,6 @@ def main(
 
 async def _run(settings: Settings, catalog: Catalog) -> None:
     server = DashboardServer(settings, catalog)
-    with _signals.stopping(server.stop):
+    with stopping(server.stop):
         print(json.dumps({"dashboard": server.url}), flush=True)
         await server.run()

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from gamebus.catalog import Catalog
-from gamebus.cli import _loop, _signals
+from gamebus.cli import _loop
 from gamebus.delivery.generation_log import current_catalog
 from gamebus.processors.runner import Kind, Runner
 from gamebus.settings import Settings, load_catalog, load_settings
+from gamebus.signals import stopping
 from gamebus.telemetry.logs import configure_logging
 
 
@@ -35,7 +36,7 @@ def main(
 
 async def _run(settings: Settings, catalog: Catalog, *, kind: Kind, ops_host: str, ops_port: int) -> None:
     reading = asyncio.ensure_future(current_catalog(settings.kafka.bootstrap_servers, catalog))
-    with _signals.stopping(reading.cancel):
+    with stopping(reading.cancel):
         await asyncio.wait((reading,))
     if reading.cancelled():
         return
@@ -44,5 +45,5 @@ async def _run(settings: Settings, catalog: Catalog, *, kind: Kind, ops_host: st
     def ready(ops: str) -> None:
         print(json.dumps({"processor": kind, "ops": ops}), flush=True)
 
-    with _signals.stopping(runner.stop):
+    with stopping(runner.stop):
         await runner.run(ready)

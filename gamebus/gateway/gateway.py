@@ -41,8 +41,8 @@ from gamebus.gateway.placement import Placement, advertised_url
 from gamebus.gateway.players import PlayerRegistry
 from gamebus.gateway.server import Server
 from gamebus.gateway.session_driver import Bus
-from gamebus.gateway.signals import stopping
 from gamebus.settings import Settings
+from gamebus.signals import stopping
 from gamebus.state.connection import connect
 from gamebus.state.directory import DirectoryState
 from gamebus.state.gateways import GatewayState
