@@ -140,6 +140,7 @@ class DashboardSettings(_Section):
     )
     hosts: tuple[str, ...] = Field((), description="Names under which browsers reach it, besides its own address.")
     insecure: bool = Field(default=False, description="Let everyone in who reaches it; on a loopback address only.")
+    actions: bool = Field(default=False, description="Let operators kick and mute players, and drain gateways.")
 
 
 class LogSettings(_Section):

@@ -6,6 +6,7 @@
 `POST /sign-in`         `{"secret": ...}`, the password or a token; sets the cookie
 `POST /sign-out`        ends the session
 `GET /api/session`      who is signed in, and what may be done
+`POST /api/actions`     asks gateways for an action (:mod:`gamebus.dashboard.actions`), where that is switched on
 `GET /api/feed?page=P`  frames of a page (:mod:`gamebus.dashboard.feed`), once a second
 ======================  =========================================================================================
 
@@ -24,7 +25,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -37,6 +38,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gamebus.catalog import Catalog
+from gamebus.dashboard.actions import ActionRefused, Actions, Audit
 from gamebus.dashboard.alerts import Alerts, AlertWatch
 from gamebus.dashboard.delivery import Delivery
 from gamebus.dashboard.feed import Feeds, Page, TooManyFeeds
@@ -45,6 +47,7 @@ from gamebus.dashboard.players import Players
 from gamebus.dashboard.processes import Processes
 from gamebus.dashboard.rooms import RoomDetail, Rooms
 from gamebus.dashboard.sign_in import SESSION_S, Credentials, Sessions, Throttle
+from gamebus.errors import StateError
 from gamebus.events import is_room
 from gamebus.state.connection import Connection
 
@@ -52,7 +55,7 @@ STATIC: Final = Path(__file__).parent / "static"
 COOKIE: Final = "gamebus_operator"
 
 _MAX_TEXT: Final = 64
-_MAX_SECRET: Final = 4096
+_MAX_BODY: Final = 4096
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -73,11 +76,19 @@ class Dashboard:
     Args:
         credentials: None lets everyone in.
         hosts: names under which browsers reach it.
+        actions: whether operators may act.
     """
 
     def __init__(
-        self, connection: Connection, catalog: Catalog, *, credentials: Credentials | None, hosts: list[str]
+        self,
+        connection: Connection,
+        catalog: Catalog,
+        *,
+        credentials: Credentials | None,
+        hosts: list[str],
+        actions: bool = False,
     ) -> None:
+        self._actions = Actions(connection) if actions else None
         self._credentials = credentials
         self._sessions = Sessions()
         self._throttle = Throttle()
@@ -90,6 +101,7 @@ class Dashboard:
             "processes": lambda _: Processes(connection),
             "delivery": lambda _: Delivery(connection, catalog),
             "alerts": lambda _: Alerts(self._alerts),
+            "audit": lambda _: Audit(connection, enabled=actions),
         }
         self.feeds = Feeds(self._open_page, firing=lambda: self._alerts.firing)
         self.application: ASGIApp = Starlette(
@@ -98,6 +110,7 @@ class Dashboard:
                 Route("/sign-out", self._sign_out, methods=["POST"]),
                 Route("/api/session", self._session),
                 Route("/api/feed", self._feed),
+                Route("/api/actions", self._act, methods=["POST"]),
                 Mount("/static", StaticFiles(directory=STATIC)),
                 Route("/{path:path}", self._index),
             ],
@@ -126,7 +139,12 @@ class Dashboard:
     async def _session(self, request: Request) -> Response:
         operator = self._operator(request)
         return JSONResponse(
-            {"operator": operator, "sign_in": self._credentials is not None, "version": version("gamebus")},
+            {
+                "operator": operator,
+                "sign_in": self._credentials is not None,
+                "actions": self._actions is not None,
+                "version": version("gamebus"),
+            },
             status_code=200 if operator is not None else 401,
         )
 
@@ -148,6 +166,23 @@ class Dashboard:
         return StreamingResponse(
             _events(first, frames), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
+
+    async def _act(self, request: Request) -> Response:
+        operator = self._operator(request)
+        if operator is None:
+            return JSONResponse({"error": "sign in first"}, status_code=401)
+        # A form of another site cannot send JSON, and its origin is not ours.
+        if not _same_origin(request) or request.headers.get("content-type") != "application/json":
+            return JSONResponse({"error": "this form belongs to another site"}, status_code=403)
+        if self._actions is None:
+            return JSONResponse({"error": "actions are off; set GAMEBUS_DASHBOARD__ACTIONS=true"}, status_code=403)
+        try:
+            await self._actions.ask(operator, await _json(request), time.time_ns() // 1_000_000)
+        except ActionRefused as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        except StateError as error:
+            return JSONResponse({"error": f"not asked: {error}"}, status_code=503)
+        return JSONResponse({})
 
     async def _sign_in(self, request: Request) -> Response:
         now, source = time.monotonic(), request.client.host if request.client else ""
@@ -215,16 +250,22 @@ async def _events(first: str, frames: AsyncIterator[str]) -> AsyncIterator[str]:
 
 async def _secret(request: Request) -> str | None:
     """What a sign-in gives; None when it is nothing of the kind."""
+    given = await _json(request)
+    secret = given.get("secret") if isinstance(given, dict) else None
+    return secret if isinstance(secret, str) else None
+
+
+async def _json(request: Request) -> Any:
+    """A body of JSON; None when it is none, or too long."""
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > _MAX_SECRET:
+        if len(body) > _MAX_BODY:
             return None
     try:
-        secret = json.loads(body)["secret"]
-    except (ValueError, LookupError, TypeError):
+        return json.loads(body)
+    except ValueError:
         return None
-    return secret if isinstance(secret, str) else None
 
 
 def _same_origin(request: Request) -> bool:

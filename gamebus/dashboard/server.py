@@ -32,7 +32,9 @@ class DashboardServer:
         self.url = f"http://{dashboard.host}:{self._listener.getsockname()[1]}"
         self._connection = connect(settings.redis)
         hosts = ["127.0.0.1", "localhost", "[::1]", dashboard.host, *dashboard.hosts]
-        application = Dashboard(self._connection, catalog, credentials=credentials, hosts=hosts).application
+        application = Dashboard(
+            self._connection, catalog, credentials=credentials, hosts=hosts, actions=dashboard.actions
+        ).application
         self._server = EmbeddedServer(application, lifespan=True)
         log.info("dashboard.ready", url=self.url, sign_in=credentials is not None)
 

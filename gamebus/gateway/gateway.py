@@ -37,12 +37,14 @@ from gamebus.gateway.auth import TokenVerifier
 from gamebus.gateway.directory import Directory
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.interest import Partition
+from gamebus.gateway.operators import Mutes, OperatorCommands
 from gamebus.gateway.placement import Placement, advertised_url
 from gamebus.gateway.players import PlayerRegistry
 from gamebus.gateway.server import Server
 from gamebus.gateway.session_driver import Bus
 from gamebus.settings import Settings
 from gamebus.signals import stopping
+from gamebus.state.commands import CommandState
 from gamebus.state.connection import connect
 from gamebus.state.directory import DirectoryState
 from gamebus.state.gateways import GatewayState
@@ -160,6 +162,10 @@ class Gateway:
             GatewayState(self._redis),
             partition=lambda room: self._partitioner.partition(self._hub.realtime_topics[0], room),
         )
+        mutes = Mutes()
+        self._operators = OperatorCommands(
+            CommandState(self._redis), gateway=self.boot, mutes=mutes, kick=self._players.kick, drain=self.stop
+        )
         self._server = Server(
             settings=settings.gateway,
             auth=settings.auth,
@@ -171,6 +177,7 @@ class Gateway:
                 durable=self._durable,
                 players=self._players,
                 event_type=lambda name: self._catalog.types[name],
+                mutes=mutes,
             ),
             place=self._placement.place,
             reuse_port=reuse_port,
@@ -234,6 +241,7 @@ class Gateway:
                     ("reporter", self._reporter),
                     ("directory", self._directory),
                     ("vitals", self._vitals),
+                    ("operators", self._operators),
                 )
             ]
             for publisher in (self._realtime, self._durable):

@@ -54,6 +54,14 @@ class PlayerRegistry:
         if self._drivers.get(driver.player) is driver:
             del self._drivers[driver.player]
 
+    def kick(self, player: str) -> int:
+        """Close the connection of a player here, for good; how many there were."""
+        driver = self._drivers.get(player)
+        if driver is None:
+            return 0
+        driver.remove()
+        return 1
+
     async def missed(self, player: str, session: str) -> None:
         """Redis shows another session of a player where `session` of this gateway is: it took over, and nobody heard.
 

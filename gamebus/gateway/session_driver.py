@@ -32,6 +32,7 @@ from gamebus.delivery.realtime_publisher import RealtimePublisher
 from gamebus.errors import DeliveryError, OutcomeUnknown, PublishFailed
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.message_reader import Message
+from gamebus.gateway.operators import Mutes
 from gamebus.gateway.outbox import Outbox
 from gamebus.gateway.server_frame import server_frame
 from gamebus.protocol import frames
@@ -58,6 +59,7 @@ MAX_IN_FLIGHT: Final = 512
 """Unanswered durable publishes of one connection; past it the gateway stops reading from it until half are answered."""
 
 _UNKNOWN_RETRY_MS: Final = 1000
+_MUTABLE: Final = "chat"
 
 log = structlog.get_logger(__name__)
 
@@ -110,6 +112,9 @@ class Bus:
 
     errors: Counter[str] = field(default_factory=Counter)
     """Messages that sessions refused and said so, by error code."""
+
+    mutes: Mutes = field(default_factory=Mutes)
+    """Players whose chat is refused."""
 
 
 class SessionDriver:
@@ -211,6 +216,10 @@ class SessionDriver:
         """The player connected elsewhere."""
         self._line.close(CloseCode.REPLACED, "the player connected elsewhere", reconnect_ms=None)
 
+    def remove(self) -> None:
+        """An operator does not want the player here."""
+        self._line.close(CloseCode.FORBIDDEN, "removed by an operator", reconnect_ms=None)
+
     def _apply(self, effect: Effect, now_ms: int) -> None:
         if self._ended:
             return
@@ -245,6 +254,12 @@ class SessionDriver:
 
     def _publish_durable(self, effect: PublishDurable, now_ms: int) -> None:
         event_type = effect.event_type
+        if event_type.name == _MUTABLE and self._bus.mutes.until_ms(effect.player, now_ms) is not None:
+            self._bus.errors[ErrorCode.FORBIDDEN] += 1
+            self._send(
+                frames.nack(effect.id, ErrorCode.FORBIDDEN, "an operator has muted this player for a while", None)
+            )
+            return
         try:
             written = self._write(event_type.topic, effect, now_ms)
         except PublishFailed as error:

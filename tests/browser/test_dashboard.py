@@ -20,7 +20,7 @@ from playwright.async_api import Page, expect
 
 from gamebus.catalog import Role
 from gamebus.gateway.auth import mint_token
-from gamebus_client import GameClient
+from gamebus_client import Closed, GameClient
 from tests.browser.conftest import Dev, Visit
 from tests.browser.visitor import running
 
@@ -200,6 +200,34 @@ class TestDashboard:
                     if violation["impact"] in {"serious", "critical"}
                 ]
                 assert serious == [], (options["color_scheme"], path)
+
+    async def test_operators_act(self, dev: Dev, visit: Visit) -> None:
+        """A player is kicked after a question: his client hears why and stays away, and the audit names who, what and why."""
+        environment = dev.environment | {
+            "GAMEBUS_DASHBOARD__INSECURE": "true",
+            "GAMEBUS_DASHBOARD__ACTIONS": "true",
+        }
+        secret = dev.environment["GAMEBUS_AUTH__SECRET"]
+        token = mint_token(secret, sub="rowdy", role=Role.PLAYER, now_ms=time.time_ns() // 1_000_000)
+        page = (await visit(**DESKTOP)).page
+        async with (
+            running("gamebus", "dashboard", "--port", "0", environment=environment, log=dev.log) as process,
+            GameClient(dev.addresses["gateway"], token) as game,
+        ):
+            await game.join("rowdies")
+            await opened(page, f"{process.said['dashboard']}/players?q=rowdy")
+            await page.get_by_role("button", name="Kick rowdy").click()
+            dialog = page.get_by_role("dialog", name="Kick rowdy")
+            await dialog.get_by_label("Reason").fill("throws chairs")
+            await dialog.get_by_role("button", name="Kick").click()
+            async with asyncio.timeout(PATIENCE_MS / 1000):
+                closed = [message async for message in game if isinstance(message, Closed)]
+            assert [message.code for message in closed] == [4503]
+            await opened(page, f"{process.said['dashboard']}/audit")
+            row = page.locator("tbody tr", has_text="throws chairs")
+            await expect(row).to_contain_text("kick")
+            await expect(row).to_contain_text("closed 1 connections")
+            await page.goto("about:blank")
 
     async def test_operators_sign_in(self, dev: Dev, visit: Visit) -> None:
         """A wrong password is refused with a word, the right one opens the dashboard until signing out."""

@@ -436,6 +436,32 @@ class TestPublishing:
             await asyncio.sleep(0)
 
 
+class TestOperators:
+    async def test_a_muted_player_s_chat_is_refused_and_nothing_else(self) -> None:
+        """With a `nack` that is final; kills and positions of the player go on, and so does the chat of others."""
+        async with serving() as harness, harness.client() as client, harness.client("bob") as other:
+            harness.server._bus.mutes.add("alice", 2**53)
+            for here in (client, other):
+                await here.send("join", "r")
+                assert (await here.receive())[0] == "joined"
+            await client.send("pub", "chat", "r", {"text": "hi"}, "id")
+            answer = await client.receive()
+            assert (answer[0], answer[1], answer[2], answer[4]) == ("nack", "id", "forbidden", None)
+            await other.send("pub", "chat", "r", {"text": "hi"}, "id")
+            harness.durable.written(await harness.durable.waiting.get())
+            assert (await other.receive())[0] == "ack"
+
+    async def test_a_kicked_player_is_told_and_stays_away(self) -> None:
+        """4503, without a time to come back."""
+        async with serving() as harness, harness.client() as client:
+            (driver,) = (driver for driver, _ in harness.server._silent.values())
+            driver.remove()
+            code, received = await client.closed()
+            assert code == 4503
+            assert received[-1][:2] == ["bye", 4503]
+            assert received[-1][3] is None
+
+
 class TestDrain:
     async def test_acks_come_before_goodbye(self) -> None:
         """A graceful close waits for what the client published, then says bye with a time to come back."""

@@ -1,6 +1,7 @@
 // The shell: sign-in, navigation, and the page that the address names.
 
 import { Alerts } from "./pages/alerts.js";
+import { Audit } from "./pages/audit.js";
 import { Delivery } from "./pages/delivery.js";
 import { Overview } from "./pages/overview.js";
 import { Players } from "./pages/players.js";
@@ -16,6 +17,7 @@ const PAGES = [
   ["/processes", "Gateways and processors"],
   ["/delivery", "Delivery"],
   ["/alerts", "Alerts"],
+  ["/audit", "Audit"],
 ];
 
 function Dashboard() {
@@ -69,7 +71,7 @@ function Dashboard() {
   if (!session.operator) return html`<${SignIn} done=${ask} />`;
 
   const url = new URL(place, location.origin);
-  const shared = { go, theme, onSignedOut: ask, text: url.searchParams.get("q") ?? "" };
+  const shared = { go, theme, onSignedOut: ask, text: url.searchParams.get("q") ?? "", actions: session.actions };
   const room = url.pathname.match(/^\/rooms\/(.+)$/);
   const page = {
     "/": () => html`<${Overview} ...${shared} span=${url.searchParams.get("span") ?? "5m"} />`,
@@ -78,6 +80,7 @@ function Dashboard() {
     "/processes": () => html`<${Processes} ...${shared} />`,
     "/delivery": () => html`<${Delivery} ...${shared} />`,
     "/alerts": () => html`<${Alerts} ...${shared} />`,
+    "/audit": () => html`<${Audit} ...${shared} />`,
   }[url.pathname];
   const link = (event, to) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;

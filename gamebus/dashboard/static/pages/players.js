@@ -1,12 +1,13 @@
 // Who is where.
 
+import { Action } from "../action.js";
 import { useFeed } from "../feed.js";
 import { ago, bytes, count, milliseconds } from "../format.js";
 import { Framed, Search } from "../frame.js";
 import { Table } from "../table.js";
 import { html } from "../vendor/htm-preact.js";
 
-export function Players({ go, text, onSignedOut }) {
+export function Players({ go, text, actions, onSignedOut }) {
   const feed = useFeed(text ? `players:${text}` : "players", onSignedOut);
   const rows = (feed.page?.players ?? []).map((player) => ({ ...player, id: `${player.player}/${player.session}` }));
   const columns = [
@@ -51,6 +52,17 @@ export function Players({ go, text, onSignedOut }) {
     },
     { key: "session", name: "Session", value: (row) => row.session, show: (row) => html`<code>${row.session}</code>` },
   ];
+  if (actions) {
+    columns.push({
+      key: "actions",
+      name: "Actions",
+      value: (row) => row.player,
+      show: ({ player, role }) =>
+        role === "player" &&
+        html`<${Action} action="kick" target=${player} name=${player} label="Kick" explains="Closes the connection; the client does not come back by itself." />
+          ${" "}<${Action} action="mute" target=${player} name=${player} label="Mute" minutes explains="Refuses the chat of this player for a while, on every gateway." />`,
+    });
+  }
   const cut = feed.page && rows.length === feed.page.limit;
   return html`<${Search} label="Player" text=${text} onText=${(next) => go(next ? `/players?q=${encodeURIComponent(next)}` : "/players")} />
     <${Framed} title="Players" feed=${feed}>

@@ -1,5 +1,6 @@
 // Gateways and processors, and how each one is.
 
+import { Action } from "../action.js";
 import { useFeed } from "../feed.js";
 import { bytes, count, duration, milliseconds, rate } from "../format.js";
 import { Framed } from "../frame.js";
@@ -88,6 +89,14 @@ const GATEWAY = [
   figure("slow", "Cut off", "hub_overflows_total", count, "Clients that read too slowly (4001)"),
   ...COST,
 ];
+const DRAIN = {
+  key: "actions",
+  name: "Actions",
+  value: (row) => row.name,
+  show: ({ id, name, stale }) =>
+    !stale &&
+    html`<${Action} action="drain" target=${id} name=${name} label="Drain" explains="Sends its clients to other gateways, group by group, and ends it. Whoever supervises it starts it again." />`,
+};
 const PROCESSOR = [
   ...COMMON,
   {
@@ -136,14 +145,14 @@ function commitMs(row) {
   return commits ? (seconds / commits) * 1000 : null;
 }
 
-export function Processes({ onSignedOut }) {
+export function Processes({ actions, onSignedOut }) {
   const feed = useFeed("processes", onSignedOut);
   const rows = feed.page?.processes ?? [];
   const gateways = rows.filter(({ role }) => role === "gateway");
   const processors = rows.filter(({ role }) => role !== "gateway");
   return html`<${Framed} title="Gateways and processors" feed=${feed}>
     <h2>Gateways</h2>
-    <${Table} columns=${GATEWAY} rows=${gateways} caption=${`${gateways.length} gateways`} order=${{ key: "name", down: false }}
+    <${Table} columns=${actions ? [...GATEWAY, DRAIN] : GATEWAY} rows=${gateways} caption=${`${gateways.length} gateways`} order=${{ key: "name", down: false }}
       empty="No gateway wrote anything within the last minute. Start one: gamebus gateway, or all of it: gamebus dev." />
     <h2>Processors</h2>
     <${Table} columns=${PROCESSOR} rows=${processors} caption=${`${processors.length} processors`} order=${{ key: "name", down: false }}
