@@ -12,7 +12,7 @@ from gamebus.delivery.durable_publisher import DurablePublisherStatistics
 from gamebus.delivery.realtime_consumer import RealtimeConsumerStatistics
 from gamebus.delivery.realtime_publisher import RealtimeStatistics
 from gamebus.delivery.tail import TailStatistics
-from gamebus.gateway.hub import HubStatistics
+from gamebus.gateway.hub_statistics import HubStatistics
 from gamebus.gateway.server import ServerStatistics
 from gamebus.processors.durable_effects import DurableEffectsStatistics
 from gamebus.processors.loss_account import LossAccountStatistics

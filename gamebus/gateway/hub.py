@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from gamebus import events
@@ -26,6 +25,7 @@ from gamebus.catalog import Catalog, DeliveryClass, Role
 from gamebus.errors import PayloadError, RecordError
 from gamebus.gateway.grid_room import GridRoom
 from gamebus.gateway.history import History, LoggedEvent
+from gamebus.gateway.hub_statistics import HubStatistics
 from gamebus.gateway.interest import Interest, Partition
 from gamebus.gateway.joining import Joins
 from gamebus.gateway.loop import Loop
@@ -37,8 +37,6 @@ from gamebus.room_types import Interest as RoomInterest
 from gamebus.room_types import room_type_of
 from gamebus.settings import GatewaySettings
 from gamebus.state.directory import PlayerEntry, RoomEntry
-from gamebus.telemetry.histogram import Distribution
-from gamebus.telemetry.metrics import counter, gauge, histogram
 
 _POSITION: Final = "position"
 _HOUSEKEEPING_S: Final = 1.0
@@ -58,29 +56,6 @@ class ConsumerRecord(Protocol):
     @property
     def value(self) -> bytes | None:
         """The event."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubStatistics:
-    """Figures of the hub."""
-
-    rooms: int = gauge("Rooms with clients of this gateway.")
-    clients: int = gauge("Clients that are in a room.")
-    members: int = gauge("Clients in rooms, once per room.")
-    ticks_total: int = counter("Ticks of rooms.")
-    tick_entries_total: int = counter("Positions in these ticks.")
-    tick_frames_total: int = counter("Tick frames to clients, those of slow readers conflated.")
-    positions_total: int = counter("Positions taken into ticks.")
-    age_seconds: Distribution = histogram("Age of the oldest position of a tick when it is sent.")
-    dropped_total: Mapping[str, int] = counter("Positions that were not taken.", label="reason")
-    events_total: int = counter("Durable events read and passed on to whoever is here.")
-    event_frames_total: int = counter("Durable event frames to clients.")
-    duplicates_total: int = counter("Durable events that were not delivered again.")
-    invalid_total: int = counter("Records that are no events of gamebus.")
-    presence_frames_total: int = counter("Presence frames to clients.")
-    resumes_total: Mapping[str, int] = counter("Joins with a cursor.", label="outcome")
-    outbox_peak_bytes: int = gauge("Most bytes that ever waited for one client.")
-    overflows_total: int = counter("Clients cut off because they read too slowly.")
 
 
 class Hub:
