@@ -205,6 +205,8 @@ class TestArena:
         """Both know the same walls: from any place both settle at the same one."""
         page = await visit(**WINDOW)
         await page.enter(dev.addresses["arena"], "Gil")
+        # The ground comes with the whole state, which may be later than the first life.
+        await page.until("game.world.ground.walls.length > 0")
         places = [(x * 1.37 - 33, z * 1.13 - 22) for x in range(49) for z in range(39)]
 
         settled = await page.page.evaluate(
