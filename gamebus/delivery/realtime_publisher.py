@@ -26,6 +26,7 @@ from typing import Any, Final
 import structlog
 
 from gamebus.catalog import Catalog, DeliveryClass, Profile, Topic
+from gamebus.delivery.linger import Linger
 from gamebus.delivery.partitioner import MAX_CACHED_KEYS, Partitioner
 from gamebus.delivery.realtime_buffer import (
     MAX_RECORD_BYTES,
@@ -48,6 +49,8 @@ _TELEMETRY_LINGER_S: Final = 0.1
 _TELEMETRY_BATCH_BYTES: Final = 1_048_576
 _SLICES: Final = 10  # a waiting partition holds at most so many batches, each of a tenth of max_age_ms
 _BLOCKED_RETRY_S: Final = 0.005
+# From so many records a second on realtime records linger as long as they may; a request for each of fewer is cheap enough.
+_BUSY_PER_S: Final = 8_000
 _REFUSAL_LOG_INTERVAL_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -76,12 +79,14 @@ class RealtimeStatistics:
 class _Lane:
     """Partitions that are flushed together: those of one profile."""
 
-    linger_s: float
+    linger: Linger
     batch_bytes: int
     waiting: dict[PartitionBuffer, None] = field(default_factory=dict)
     """Partitions with undecided records, in order of arrival."""
 
-    flushed_at: float = -math.inf
+    taken: int = 0
+    """Records of this flush so far."""
+
     timer: asyncio.Handle | None = None
 
     def disarm(self) -> None:
@@ -104,9 +109,10 @@ class _Route:
 class RealtimePublisher:
     """Writes at-most-once events to Kafka.
 
-    Lingering adapts: a record is written at the end of the current turn of the event loop when nothing was written for
-    `linger_ms`, and at the latest `linger_ms` after the previous flush otherwise, or when a batch is full. So a quiet line
-    adds no latency and a busy one makes at most one request for each broker and linger.
+    Lingering adapts (:mod:`gamebus.delivery.linger`): a record is written at the end of the current turn of the event loop when
+    nothing was written for a while, and at the latest a linger after the previous flush otherwise, or when a batch is full. The
+    linger grows with the rate, to `linger_ms` at 8,000 records a second. So a quiet line adds no latency, one of 1,000 a second
+    less than a millisecond, and a busy one makes at most one request for each broker and `linger_ms`.
 
     Args:
         bootstrap_servers: brokers to begin with, `host:port`, comma separated.
@@ -132,9 +138,10 @@ class RealtimePublisher:
         )
         linger_s = settings.linger_ms / 1000
         self._lanes = {
-            Profile.REALTIME: _Lane(linger_s, settings.batch_bytes),
+            Profile.REALTIME: _Lane(Linger(linger_s, busy_per_s=_BUSY_PER_S), settings.batch_bytes),
             Profile.TELEMETRY: _Lane(
-                max(_TELEMETRY_LINGER_S, linger_s), max(_TELEMETRY_BATCH_BYTES, settings.batch_bytes)
+                Linger(max(_TELEMETRY_LINGER_S, linger_s), busy_per_s=0),
+                max(_TELEMETRY_BATCH_BYTES, settings.batch_bytes),
             ),
         }
         self._buffers = {topic.name: self._make_buffers(topic) for topic in topics}
@@ -287,7 +294,7 @@ class RealtimePublisher:
         self._budget.used_bytes += added.size
         lane.waiting[buffer] = None
         if lane.timer is None:
-            self._arm(lane, lane.flushed_at + lane.linger_s - now)
+            self._arm(lane, lane.linger.due_in_s(now))
         return None
 
     def _target(self, route: _Route, name: str) -> tuple[PartitionBuffer, bytes]:
@@ -327,14 +334,15 @@ class RealtimePublisher:
     def _flush(self, lane: _Lane, now: float) -> None:
         """Write what waits: one request for each broker, more only where partitions hold several batches."""
         lane.disarm()
-        lane.flushed_at = now
+        lane.taken = 0
         while requests := self._collect(lane, now):
             for line, batches in requests.items():
                 line.write(batches)
                 self._batches += len(batches)
+        lane.linger.flushed(lane.taken, now)
         self._share_budget()
         if lane.waiting:
-            self._arm(lane, max(lane.linger_s, _BLOCKED_RETRY_S))
+            self._arm(lane, max(lane.linger.longest_s, _BLOCKED_RETRY_S))
 
     def _share_budget(self) -> None:
         """Leave to the batches what the transports do not hold; nothing when closing."""
@@ -351,6 +359,7 @@ class RealtimePublisher:
             if writable[line] and not buffer.empty:
                 assert line is not None
                 batch = buffer.take()
+                lane.taken += batch.records
                 requests.setdefault(line, []).append(ProducedBatch(buffer.topic, buffer.partition, batch.build()))
             if buffer.empty:
                 del lane.waiting[buffer]
