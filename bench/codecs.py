@@ -1,4 +1,5 @@
-"""How a player of the load speaks: to a gateway (MessagePack), or to a Socket.IO relay (its JSON in Engine.IO packets). Pure.
+"""How a player of the load speaks: to a gateway (MessagePack), to a Socket.IO relay (its JSON in Engine.IO packets) or to a Colyseus room
+(MessagePack in, schema patches out). Pure.
 
 A position carries, in place of x, when it was sent; so whoever receives it knows its age. Frames are masked with a key of zeros, which
 costs the server as much as any other and the load nothing.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import msgpack
@@ -17,6 +19,15 @@ _TEXT: Final = 0x81
 # A position: `seq` as uint32, x as float64; the rest never changes.
 _SEQ_AND_X: Final = struct.Struct(">IBd")
 _FLOAT64: Final = 0xCB
+# Colyseus' protocol, and what its patches hold of a player that moved: `seq` as uint32, x as float64 (field 0 and 1, replaced).
+_JOIN_ROOM: Final = 10
+_ROOM_DATA: Final = 13
+_ROOM_STATE: Final = 14
+_ROOM_STATE_PATCH: Final = 15
+_STRUCTURE: Final = 0xFF
+_MOVED: Final = struct.Struct("<BIBd")
+_SEQ_FIELD: Final = 0x80
+_X_FIELD: Final = 0x81
 _REST: Final = (1.5, -37.75, 0.5, 0.0, -0.25)
 
 
@@ -149,3 +160,68 @@ class SocketIo:
         """Of the one position, or of all."""
         fields: list[Any] = json.loads(message[2:])
         return [fields[2][1]] if fields[0] == "move" else [data[1] for _, data in fields[2]]
+
+
+class Colyseus:
+    """A player of `bench/rivals/colyseus`.
+
+    Args:
+        seat: as the matchmaker reserved it.
+    """
+
+    subprotocol = ""
+    # All of a room are sent the same bytes: each patch is read once.
+    _read: tuple[bytes, list[float]] = (b"", [])
+
+    def __init__(self, room: str, seat: Mapping[str, str]) -> None:
+        self.room = room
+        self.path = f"/{seat['processId']}/{seat['roomId']}?sessionId={seat['sessionId']}"
+        head = bytes((_ROOM_DATA,)) + msgpack.packb("move")
+        self._frame = bytearray(masked(_BINARY, head + msgpack.packb([0xFFFFFFFF, 0.0, *_REST])))
+        self._at = self._frame.index(b"\xff\xff\xff\xff")
+
+    def opening(self) -> bytes:
+        """Nothing: the server speaks first."""
+        return b""
+
+    def answer(self, message: bytes) -> bytes:
+        """Confirm that the room is joined, and that its types are known."""
+        return masked(_BINARY, bytes((_JOIN_ROOM,))) if message[0] == _JOIN_ROOM else b""
+
+    def joins(self, message: bytes) -> bool:
+        """The whole state."""
+        return message[0] == _ROOM_STATE
+
+    def position(self, seq: int, sent_ms: float) -> bytes | bytearray:
+        """`move`, the same frame each time with other numbers."""
+        _SEQ_AND_X.pack_into(self._frame, self._at, seq, _FLOAT64, sent_ms)
+        return self._frame
+
+    def updates(self, message: bytes) -> int:
+        """Players that moved."""
+        return len(self.sent_ms(message)) if message[0] == _ROOM_STATE_PATCH else 0
+
+    def sent_ms(self, message: bytes) -> list[float]:
+        """Of each player that moved."""
+        read, sent_ms = Colyseus._read
+        if read != message:
+            sent_ms = _moved(message)
+            Colyseus._read = message, sent_ms
+        return sent_ms
+
+
+def _moved(patch: bytes) -> list[float]:
+    """What a patch says, as long as it is about players that moved and nothing else: not while players join."""
+    sent_ms: list[float] = []
+    at = 1
+    while at < len(patch) and patch[at] == _STRUCTURE:
+        # The number of the structure, as a MessagePack integer.
+        at += {0xCC: 3, 0xCD: 4}.get(patch[at + 1], 2)
+        if at + _MOVED.size > len(patch):
+            break
+        seq_field, _, x_field, x = _MOVED.unpack_from(patch, at)
+        if (seq_field, x_field) != (_SEQ_FIELD, _X_FIELD):
+            break
+        sent_ms.append(x)
+        at += _MOVED.size
+    return sent_ms

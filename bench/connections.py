@@ -33,9 +33,9 @@ import psutil
 from bench import report
 from bench.codecs import Codec, Gamebus, masked
 from bench.crowd import Crowd, Player
+from bench.relays import relay
 from bench.room_load import codec
 from bench.servers import create, environment, module, new_prefix, running, servers
-from bench.socketio import relay
 from gamebus.catalog import parse_catalog
 
 _ROOM: Final = 50
@@ -48,7 +48,7 @@ _SETTLE_S: Final = 2.0
 
 def hold(url: str, kind: str, pid: int, *, connections: int) -> dict[str, float]:
     """Join, and tell what the server's memory grew by for each; of a gateway what a canary meets, too."""
-    codecs = [codec(kind, number, max(1, connections // _ROOM)) for number in range(connections)]
+    codecs = [codec(kind, url, number, max(1, connections // _ROOM)) for number in range(connections)]
     server = psutil.Process(pid)
     crowd = Crowd(url, codecs)
     crowd.join(_FIRST)
@@ -67,7 +67,7 @@ def alone(url: str) -> dict[str, float]:
 
 
 def _canary(url: str, others: Crowd | None) -> dict[str, float]:
-    crowd = Crowd(url, [_with_room(codec("gamebus", 99_999, 1), "canary")])
+    crowd = Crowd(url, [_with_room(codec("gamebus", url, 99_999, 1), "canary")])
     crowd.join()
     (player,) = crowd.players
     trips: list[float] = []
@@ -137,7 +137,7 @@ def measure(connections: int) -> dict[str, dict[str, float]]:
             url = json.loads(line)["gateway"]
             found["alone"] = child("alone", url)
             found["ours"] = child("hold", url, "gamebus", str(gateway.pid), str(connections))
-        with relay("batched") as (process, url):
+        with relay("socketio batched") as (process, url):
             found["Socket.IO"] = child("hold", url, "socketio", str(process.pid), str(connections))
         with running(module("bench.rival_websocket", "receive"), env) as (process, line):
             found["websockets asyncio"] = child("hold", line.strip(), "websockets", str(process.pid), str(connections))

@@ -56,17 +56,20 @@ def compare(
 
 
 def interleaved(
-    contestants: Mapping[str, Callable[[], Mapping[str, float]]], *, rounds: int
+    contestants: Mapping[str, Callable[[], Mapping[str, float]]], *, rounds: int, warm_up_rounds: int = 1
 ) -> dict[str, dict[str, float]]:
     """Run every contestant `rounds` times in turn, after one round that is thrown away; the median of each figure.
 
     In turn, so that whatever else happens on the machine meets all of them; the first round warms caches and Kafka's JIT.
+
+    Args:
+        warm_up_rounds: 0 where each run has a warm-up of its own.
     """
     figures: dict[str, dict[str, list[float]]] = {name: {} for name in contestants}
-    for number in range(rounds + 1):
+    for number in range(warm_up_rounds + rounds):
         for name, run in contestants.items():
             for figure, value in run().items():
-                if number:
+                if number >= warm_up_rounds:
                     figures[name].setdefault(figure, []).append(value)
     return {name: {key: statistics.median(values) for key, values in of.items()} for name, of in figures.items()}
 

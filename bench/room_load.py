@@ -27,10 +27,11 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.request import Request, urlopen
 
 import psutil
 
-from bench.codecs import Codec, Gamebus, SocketIo
+from bench.codecs import Codec, Colyseus, Gamebus, SocketIo
 from bench.crowd import Crowd
 from gamebus.catalog import Role
 from gamebus.gateway.auth import mint_token
@@ -42,14 +43,28 @@ _WARM_UP_S: Final = 1.0
 _STEP_S: Final = 0.001
 
 
-def codec(kind: str, number: int, rooms: int) -> Codec:
+def codec(kind: str, url: str, number: int, rooms: int) -> Codec:
     """A player's side of a protocol."""
     player, room = f"player-{number:05}", f"room-{number % rooms:04}"
+    if kind == "colyseus":
+        return Colyseus(room, _seat(url, room))
     if kind == "socketio":
         return SocketIo(player, room)
     now_ms = time.time_ns() // 1_000_000
     secret = os.environ["GAMEBUS_AUTH__SECRET"]
     return Gamebus(player, room, mint_token(secret, sub=player, role=Role.PLAYER, now_ms=now_ms))
+
+
+def _seat(url: str, room: str) -> dict[str, str]:
+    """A seat that Colyseus' matchmaker reserves."""
+    request = Request(
+        f"http{url.removeprefix('ws')}/matchmake/joinOrCreate/arena",
+        data=json.dumps({"room": room}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urlopen(request, timeout=10) as answer:
+        seat: dict[str, str] = json.load(answer)
+    return seat
 
 
 def play(crowd: Crowd, seconds: float) -> list[float]:
@@ -104,14 +119,14 @@ def main() -> None:
     """Run the load; see the module."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("url")
-    parser.add_argument("--codec", choices=("gamebus", "socketio"), default="gamebus")
+    parser.add_argument("--codec", choices=("gamebus", "socketio", "colyseus"), default="gamebus")
     parser.add_argument("--players", type=int, default=400)
     parser.add_argument("--rooms", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--watch", action="append", default=[], help="NAME=PID of a process whose CPU time to measure")
     given = parser.parse_args()
     watched = {name: psutil.Process(int(pid)) for name, pid in (watch.split("=") for watch in given.watch)}
-    crowd = Crowd(given.url, [codec(given.codec, number, given.rooms) for number in range(given.players)])
+    crowd = Crowd(given.url, [codec(given.codec, given.url, number, given.rooms) for number in range(given.players)])
     crowd.join()
     json.dump(measure(crowd, given.seconds, watched), sys.stdout)
     print(flush=True)
