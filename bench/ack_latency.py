@@ -30,8 +30,8 @@ from gamebus.localstack.jars import find_java, kafka_jars
 from gamebus.localstack.stack import StackAddresses
 
 _RATE_PER_S: Final = 500
-_WARM_UP: Final = 2_500
-_EVENTS: Final = 5_000
+_WARM_UP: Final = 1_500
+_EVENTS: Final = 2_500
 # As `kill` below in Kafka.
 _RECORD_BYTES: Final = 120
 _SUMMARY: Final = re.compile(
@@ -106,6 +106,7 @@ def main() -> None:
             found = report.interleaved(
                 {"ours": partial(ours, addresses), "rival": partial(producer_performance, addresses)},
                 rounds=given.rounds,
+                warm_up_rounds=0,
             )
         mine, theirs = found["ours"], found["rival"]
         case = "one broker" if brokers == 1 else "three brokers"

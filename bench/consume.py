@@ -205,6 +205,7 @@ def main() -> None:
             found = report.interleaved(
                 {name: partial(run, name, topic) for name in (ours, "bare getmany", "getmany and unpackb")},
                 rounds=given.rounds,
+                warm_up_rounds=0,
             )
             for rival, wanted in (("bare getmany", target), ("getmany and unpackb", None)):
                 mine, theirs = found[ours]["per_cpu_s"], found[rival]["per_cpu_s"]

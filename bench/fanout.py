@@ -166,7 +166,7 @@ def main() -> None:
     parser = report.arguments(__doc__)
     parser.add_argument("--players", type=int, help="measure this many only, in --rooms")
     parser.add_argument("--rooms", type=int, default=24)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=2.5, help="of each measurement")
     given = parser.parse_args()
     groups = [*_CASES.values(), *(_LIGHT[first : first + 2] for first in range(0, len(_LIGHT), 2))]
     if given.players is not None:

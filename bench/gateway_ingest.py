@@ -6,6 +6,7 @@ Clients on the `websockets` library, in a process of their own, send the same fr
 ours      `gamebus gateway`: decodes, validates, limits, numbers, accounts for, and writes every position into Kafka
 receive   a bare `websockets` asyncio loop that only receives and decodes
 produce   the same loop with `AIOKafkaProducer.send(acks=0)`
+model     the same, each position through a pydantic model and written as JSON, as FastStream's handlers do
 ========  =========================================================================================================
 
 The clients are game servers and join no room, so that nobody fans out: neither do the rivals.
@@ -33,7 +34,12 @@ from gamebus.localstack.stack import StackAddresses
 
 # Below the 60 a second that the gateway allows a client.
 _RATE_PER_S: Final = 50
-_SECONDS: Final = 4.0
+_SECONDS: Final = 3.0
+_NAMES: Final = {
+    "receive": "websockets, receive only",
+    "produce": "websockets + AIOKafkaProducer",
+    "model": "websockets + pydantic + AIOKafkaProducer",
+}
 
 
 def load(url: str, env: Mapping[str, str], server: psutil.Process, *, clients: int, batch: int) -> dict[str, float]:
@@ -80,15 +86,15 @@ def main() -> None:
     rows = []
     with servers() as addresses:
         for case, clients, batch, targets in (
-            ("one position a frame", 100, 1, {"receive": 0.8, "produce": 2.5}),
+            ("one position a frame", 100, 1, {"receive": 0.8, "produce": 3.0, "model": 3.0}),
             ("frames of 10 positions", 200, 10, {"produce": 3.0}),
         ):
             runs = {"ours": partial(ours, addresses, clients=clients, batch=batch)}
             runs |= {kind: partial(rival, addresses, kind, clients=clients, batch=batch) for kind in targets}
-            found = report.interleaved(runs, rounds=given.rounds)
+            found = report.interleaved(runs, rounds=given.rounds, warm_up_rounds=0)
             for kind, target in targets.items():
                 mine, theirs = found["ours"]["per_cpu_s"], found[kind]["per_cpu_s"]
-                name = {"receive": "websockets, receive only", "produce": "websockets + AIOKafkaProducer"}[kind]
+                name = _NAMES[kind]
                 rows.append(report.compare(case, "positions/CPU s", mine, theirs, name, target=target))
     report.publish("gateway_ingest", rows, given.json)
 

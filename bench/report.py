@@ -58,12 +58,13 @@ def compare(
 def interleaved(
     contestants: Mapping[str, Callable[[], Mapping[str, float]]], *, rounds: int, warm_up_rounds: int = 1
 ) -> dict[str, dict[str, float]]:
-    """Run every contestant `rounds` times in turn, after one round that is thrown away; the median of each figure.
+    """Run every contestant `rounds` times in turn; the median of each figure.
 
-    In turn, so that whatever else happens on the machine meets all of them; the first round warms caches and Kafka's JIT.
+    In turn, so that whatever else happens on the machine meets all of them.
 
     Args:
-        warm_up_rounds: 0 where each run has a warm-up of its own.
+        warm_up_rounds: rounds before these that are thrown away: they warm caches and Kafka's JIT. 0 where each run has a warm-up
+            of its own, or is long beside what that changes; the median leaves out the one cold round.
     """
     figures: dict[str, dict[str, list[float]]] = {name: {} for name in contestants}
     for number in range(warm_up_rounds + rounds):
@@ -78,9 +79,7 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     """A parser with what every bench takes."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the result to this file")
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="measured rounds of each contestant, after one to warm up"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="measured rounds of each contestant")
     return parser
 
 

@@ -289,6 +289,7 @@ def main() -> None:
                 "unbounded": partial(run, addresses, given.clients),
             },
             rounds=given.rounds,
+            warm_up_rounds=0,
         )
     mine, theirs = found["ours"], found["unbounded"]
     lower = partial(report.compare, lower_is_better=True)

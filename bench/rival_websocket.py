@@ -2,6 +2,8 @@
 
     python -m bench.rival_websocket receive            receives and decodes
     python -m bench.rival_websocket produce TOPIC      the same, and AIOKafkaProducer.send(acks=0) for every position
+    python -m bench.rival_websocket model TOPIC        the same, each position through a pydantic model and written as JSON, as the
+                                                       handlers of FastStream and its like do
 
 No validation, no limits, no accounting. Both answer `hello`, `join` and `ping`, so that the same load can be put on them. Prints the URL.
 """
@@ -17,6 +19,7 @@ from typing import Any
 import msgpack
 import uvloop
 from aiokafka import AIOKafkaProducer
+from pydantic import BaseModel
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -51,7 +54,19 @@ async def converse(websocket: ServerConnection, publish: Publish | None) -> None
             await websocket.send(msgpack.packb(["welcome", "", "", {}]))
 
 
-async def main(topic: str | None) -> None:
+class Position(BaseModel):
+    """What a handler declares that it takes."""
+
+    seq: int
+    x: float
+    y: float
+    z: float
+    vx: float = 0.0
+    vy: float = 0.0
+    vz: float = 0.0
+
+
+async def main(topic: str | None, *, model: bool) -> None:
     """Serve until killed."""
     producer: AIOKafkaProducer | None = None
     publish: Publish | None = None
@@ -63,7 +78,12 @@ async def main(topic: str | None) -> None:
         send = producer.send
 
         async def publish(room: str, data: Any) -> None:
-            await send(topic, msgpack.packb(data), key=room.encode())
+            if model:
+                position = Position.model_validate(dict(zip(Position.model_fields, data, strict=True)))
+                value = position.model_dump_json().encode()
+            else:
+                value = msgpack.packb(data)
+            await send(topic, value, key=room.encode())
 
     async with serve(
         lambda websocket: handle(websocket, publish), "127.0.0.1", 0, subprotocols=[SUBPROTOCOL], compression=None
@@ -73,4 +93,5 @@ async def main(topic: str | None) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[2] if sys.argv[1] == "produce" else None))
+    kind, *topics = sys.argv[1:]
+    uvloop.run(main(topics[0] if kind != "receive" else None, model=kind == "model"))
