@@ -87,7 +87,7 @@ fmt: install
 	$(BIN)/ruff format .
 
 lock: install
-	cd requirements && for name in runtime dev bots build; do ../$(UV_COMPILE) $$name.in -o $$name.txt || exit 1; done
+	cd requirements && for name in runtime tracing dev bots build; do ../$(UV_COMPILE) $$name.in -o $$name.txt || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -143,6 +143,17 @@ class DashboardSettings(_Section):
     actions: bool = Field(default=False, description="Let operators kick and mute players, and drain gateways.")
 
 
+class TracingSettings(_Section):
+    """Traces go to an OpenTelemetry collector; needs `pip install 'gamebus[tracing]'`."""
+
+    enabled: bool = Field(default=False, description="Trace events through Kafka.")
+    endpoint: str = Field(
+        "http://127.0.0.1:4318/v1/traces", pattern="^https?://[^ ]+$", description="Where spans go: OTLP over HTTP."
+    )
+    durable_ratio: float = Field(1.0, ge=0, le=1, description="Share of at-least-once events that is traced.")
+    realtime_ratio: float = Field(0.0001, ge=0, le=1, description="Share of at-most-once events that is traced.")
+
+
 class LogSettings(_Section):
     """Logs go to standard error."""
 
@@ -169,6 +180,7 @@ class Settings(BaseSettings):
     durable: DurableProducerSettings = DurableProducerSettings()
     consumer: ConsumerSettings = ConsumerSettings()
     dashboard: DashboardSettings = DashboardSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
 

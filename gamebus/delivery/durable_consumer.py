@@ -33,6 +33,7 @@ from gamebus.delivery.tail import close_consumer, raise_if_fetcher_died
 from gamebus.delivery.topics import require_readable
 from gamebus.settings import ConsumerSettings
 from gamebus.telemetry.metrics import counter, gauge
+from gamebus.telemetry.tracing import Tracing
 
 __all__ = ["DurableConsumer", "DurableConsumerStatistics", "DurableHandler", "SourcedRecord", "WatermarkStore"]
 
@@ -77,6 +78,7 @@ class DurableConsumer:
         handler: brings about the effects.
         dead_letters: where records go that cannot be processed.
         marks: progress stored beside the effects (Redis).
+        tracing: None when it is off.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class DurableConsumer:
         marks: WatermarkStore,
         settings: ConsumerSettings,
         client_id: str = "gamebus-durable",
+        tracing: Tracing | None = None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._group_id = group_id
@@ -102,6 +105,8 @@ class DurableConsumer:
             dead_letters,
             max_attempts=settings.max_attempts,
             retry_backoff_ms=settings.retry_backoff_ms,
+            group_id=group_id,
+            tracing=tracing,
         )
         self._partition_limit = 2 * settings.max_poll_records
         # Finishing what was read, and committing it, must fit into a rebalance.

@@ -15,6 +15,7 @@ import structlog
 
 from gamebus.delivery.partition_work import KafkaRecord, SourcedRecord, Unit
 from gamebus.errors import PayloadError, RecordError, StateError
+from gamebus.telemetry.tracing import Tracing
 
 _log = structlog.get_logger(__name__)
 
@@ -52,15 +53,25 @@ class Handling:
     Args:
         max_attempts: tries of one record before it is dead-lettered for an unexpected error.
         retry_backoff_ms: first pause between tries; doubles up to 5 s.
+        group_id: the consumer group, for traces.
     """
 
     def __init__(
-        self, handler: DurableHandler, dead_letters: DeadLetterSink, *, max_attempts: int, retry_backoff_ms: int
+        self,
+        handler: DurableHandler,
+        dead_letters: DeadLetterSink,
+        *,
+        max_attempts: int,
+        retry_backoff_ms: int,
+        group_id: str = "",
+        tracing: Tracing | None = None,
     ) -> None:
         self._handler = handler
         self._dead_letters = dead_letters
         self._max_attempts = max_attempts
         self._retry_backoff_ms = retry_backoff_ms
+        self._group_id = group_id
+        self._tracing = tracing
         self.handled = 0
         self.dead = 0
         self.retries = 0
@@ -69,6 +80,12 @@ class Handling:
 
     async def run(self, unit: Unit) -> None:
         """Return when every record of the unit is handled or dead-lettered, or its partition was dropped."""
+        if self._tracing is None:
+            await self._run(unit)
+        else:
+            await self._tracing.processing(self._group_id, unit.source, self._run(unit))
+
+    async def _run(self, unit: Unit) -> None:
         if unit.faults:
             for source, fault in zip(unit.source, unit.faults, strict=True):
                 await self._bury(source, fault)
@@ -121,5 +138,7 @@ class Handling:
         return min(self._retry_backoff_ms << min(failures - 1, 16), _MAX_BACKOFF_MS) / 1000
 
     async def _bury(self, source: KafkaRecord, error: Exception) -> None:
+        if self._tracing is not None:
+            self._tracing.refused(source, error)
         await self._dead_letters.write(source, error)
         self.dead += 1

@@ -35,6 +35,7 @@ from gamebus.delivery.partitioner import Partitioner
 from gamebus.errors import ConfigurationError, DeliveryError, OutcomeUnknown, PublishFailed, TopicError
 from gamebus.settings import DurableProducerSettings
 from gamebus.telemetry.metrics import counter, gauge
+from gamebus.telemetry.tracing import Tracing
 
 __all__ = ["MAX_RECORD_BYTES", "DurablePublisher", "DurablePublisherStatistics", "Written"]
 
@@ -100,11 +101,13 @@ class DurablePublisher:
         settings: DurableProducerSettings,
         topics: Iterable[str],
         client_id: str = "gamebus-durable",
+        tracing: Tracing | None = None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._settings = settings
         self._topics = tuple(topics)
         self._client_id = client_id
+        self._tracing = tracing
         self._delivery_timeout_s = settings.delivery_timeout_ms / 1000
         self._outbox = Outbox(limit_bytes=settings.outbox_bytes, limit_records=settings.outbox_records)
         self._partitions: dict[str, list[_PartitionState]] = {}
@@ -310,7 +313,11 @@ class DurablePublisher:
                 continue
             partition.sent_at = self._loop.time()
             try:
-                written = await producer.send(lane.topic, lane.partition, entries)
+                sent = producer.send(lane.topic, lane.partition, entries)
+                if self._tracing is not None:
+                    headers = [entry.headers for entry in entries]
+                    sent = self._tracing.sending(lane.topic, lane.partition, headers, sent)
+                written = await sent
             except KafkaError as error:
                 await self._failed_batch(partition, producer, error)
             else:

@@ -24,7 +24,8 @@ MAX_RECORD_BYTES: Final = 1_000_000
 """Largest record value. Kafka's default max.message.bytes is 1,048,588, and at acks=0 a broker answers a larger batch by
 closing the connection, which loses what else is in it."""
 
-NO_HEADERS: Final[list[tuple[str, bytes | None]]] = []
+Headers = list[tuple[str, bytes | None]]
+NO_HEADERS: Final[Headers] = []
 _CODECS: Final = {"none": 0x00, "snappy": 0x02}
 
 
@@ -79,7 +80,7 @@ class Batch:
         )
         self._empty_bytes = self._builder.size()
         self.append = self._builder.append
-        """`append(records, timestamp_ms, key, value, NO_HEADERS)` gives what was added, or None when the batch is full (the
+        """`append(records, timestamp_ms, key, value, headers)` gives what was added, or None when the batch is full (the
         first record always fits). The builder's own method: a publish has no time for one call more. The caller counts
         :attr:`records` up and adds the size to the budget."""
 

@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol
 
 import structlog
@@ -44,6 +45,7 @@ from gamebus.errors import ConfigurationError, TopicError
 from gamebus.record import RealtimeRecord
 from gamebus.settings import ConsumerSettings
 from gamebus.telemetry.metrics import counter, gauge
+from gamebus.telemetry.tracing import Tracing
 
 _POLL_MS: Final = 200
 _FETCH_MAX_WAIT_MS: Final = 100
@@ -101,6 +103,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
     Args:
         handler: called with the records of a poll, one call at a time.
         max_age_ms: records that the gateway stamped longer ago are skipped (`skipped`).
+        tracing: None when it is off.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
         handler: RealtimeHandler,
         max_age_ms: int,
         client_id: str = "gamebus-realtime-consumer",
+        tracing: Tracing | None = None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._group_id = group_id
@@ -121,6 +125,7 @@ class RealtimeConsumer(ConsumerRebalanceListener):
         self._handler = handler
         self._max_age_ms = max_age_ms
         self._client_id = client_id
+        self._tracing = tracing
         self.ready = asyncio.Event()
         """Set after the first assignment: from then on new records are read."""
 
@@ -249,37 +254,46 @@ class RealtimeConsumer(ConsumerRebalanceListener):
             async with self._batch_lock:
                 # Records of an assignment that ended while this waited belong to whoever owns the partition now.
                 if self._rebalances == rebalances and self._assignment is not None:
-                    await self._work(consumer, self._assignment, fetched)
+                    work = self._work(consumer, self._assignment, fetched)
+                    if self._tracing is not None:
+                        records = chain.from_iterable(fetched.values())
+                        work = self._tracing.processing(self._group_id, records, work)
+                    await work
 
     async def _work(
         self,
         consumer: AIOKafkaConsumer,
         assignment: RealtimeAssignment,
         fetched: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]],
-    ) -> None:
+    ) -> Exception | None:
+        """Returns why the records were not processed; what is skipped has no fault."""
+        error: Exception | None = None
         now_ms = _now_ms()
         batch = assignment.take(fetched, stale_before_ms=now_ms - self._max_age_ms, now_ms=now_ms)
         if batch.offsets:
             if await self._commit(consumer, assignment, batch.offsets):
-                await self._process(assignment, batch)
+                error = await self._process(assignment, batch)
             else:
                 assignment.dropped(batch)
+                error = KafkaError(self._committer.failure)
         now = time.monotonic()
         if now - self._settled_at >= _SETTLE_INTERVAL_S:
             self._settled_at = now
             assignment.settle(_ends(consumer, assignment, now), now=now, now_ms=now_ms)
         if not batch.offsets and now - self._committer.committed_at >= _IDLE_COMMIT_S:
             await self._say(consumer, assignment)
+        return error
 
-    async def _process(self, assignment: RealtimeAssignment, batch: Batch) -> None:
+    async def _process(self, assignment: RealtimeAssignment, batch: Batch) -> Exception | None:
         if batch.records:
             try:
                 await self._handler.handle(batch.records)
             except Exception as error:  # noqa: BLE001 - whatever a handler raises, the batch is lost and the next one is due
                 assignment.failed(batch)
                 self._log_error("batch.failed", records=len(batch.records), error=repr(error))
-                return
+                return error
         assignment.processed(batch)
+        return None
 
     async def _commit(self, consumer: AIOKafkaConsumer, assignment: RealtimeAssignment, offsets: Offsets) -> bool:
         if await self._committer.commit(consumer, offsets):

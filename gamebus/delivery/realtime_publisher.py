@@ -33,6 +33,7 @@ from gamebus.delivery.realtime_buffer import (
     NO_HEADERS,
     Budget,
     DropReason,
+    Headers,
     PartitionBuffer,
     require_compiled_records,
 )
@@ -244,20 +245,34 @@ class RealtimePublisher:
         """
         await self._lines.watch()
 
-    def publish(self, event_type: str, room: str, player: str, server_ms: int, data: Any) -> DropReason | None:
+    def topic(self, event_type: str) -> str:
+        """Where the events of a type go now.
+
+        Raises:
+            ValueError: as :meth:`publish`.
+        """
+        try:
+            return self._routes[event_type].topic
+        except KeyError:
+            raise _no_such_type(event_type) from None
+
+    def publish(
+        self, event_type: str, room: str, player: str, server_ms: int, data: Any, headers: Headers = NO_HEADERS
+    ) -> DropReason | None:
         """Accept or drop an event; None means accepted. Before `start` and after `stop` all are dropped (`closing`).
 
         Args:
             event_type: an at-most-once type of the catalog.
             server_ms: when the gateway took the event, Unix milliseconds.
             data: has passed its type's validator.
+            headers: of the Kafka record.
         Raises:
             ValueError: the type is not an at-most-once type of the catalog, or not any more (:meth:`follow`).
         """
         try:
             route = self._routes[event_type]
         except KeyError:
-            raise ValueError(f"{event_type!r} is not an at-most-once type of the catalog") from None
+            raise _no_such_type(event_type) from None
         name = player if route.keyed_by_player else room
         target = route.targets.get(name) or self._target(route, name)
         buffer, key = target
@@ -271,15 +286,15 @@ class RealtimePublisher:
             return self._refuse(buffer, event_type, error)
         batch = buffer.batch
         if batch is not None:
-            added = batch.append(batch.records, server_ms, key, value, NO_HEADERS)
+            added = batch.append(batch.records, server_ms, key, value, headers)
             if added is not None:
                 batch.records += 1
                 budget.used_bytes += added.size
                 return None
-        return self._append_to_new_batch(route.lane, buffer, server_ms, key, value)
+        return self._append_to_new_batch(route.lane, buffer, server_ms, key, value, headers)
 
     def _append_to_new_batch(
-        self, lane: _Lane, buffer: PartitionBuffer, server_ms: int, key: bytes, value: bytes
+        self, lane: _Lane, buffer: PartitionBuffer, server_ms: int, key: bytes, value: bytes, headers: Headers
     ) -> DropReason | None:
         """Begin a batch with the newest attempt, and see to it that it is flushed in time."""
         if len(value) > MAX_RECORD_BYTES:  # only here: no batch that holds records already takes one so large
@@ -288,7 +303,7 @@ class RealtimePublisher:
         if buffer.batch is not None:  # it is full: the linger is over
             self._flush(lane, now)
         batch = buffer.open(now)
-        added = batch.append(0, server_ms, key, value, NO_HEADERS)
+        added = batch.append(0, server_ms, key, value, headers)
         assert added is not None, "the first record always fits"
         batch.records = 1
         self._budget.used_bytes += added.size
@@ -410,3 +425,7 @@ class RealtimePublisher:
             connected=lines.connected,
             connects=lines.connects,
         )
+
+
+def _no_such_type(event_type: str) -> ValueError:
+    return ValueError(f"{event_type!r} is not an at-most-once type of the catalog")

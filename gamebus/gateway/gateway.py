@@ -32,6 +32,7 @@ from gamebus.delivery.realtime_publisher import RealtimePublisher
 from gamebus.delivery.reports import Reporter
 from gamebus.delivery.tail import Tail
 from gamebus.delivery.topics import partition_counts
+from gamebus.delivery.tracing import TracedDurablePublisher, TracedRealtimePublisher, tracing_by
 from gamebus.errors import ConfigurationError, TopicError, first_error
 from gamebus.gateway.auth import TokenVerifier
 from gamebus.gateway.directory import Directory
@@ -124,6 +125,7 @@ class Gateway:
         self._starting: asyncio.Task[None] | None = None
         servers = settings.kafka.bootstrap_servers
         verify = TokenVerifier(settings.auth)
+        self._tracing = tracing_by(settings.tracing, service="gateway", instance=self.boot)
         self._redis = connect(settings.redis)
         self._realtime = RealtimePublisher(
             bootstrap_servers=servers, catalog=catalog, settings=settings.realtime, boot=self.boot
@@ -133,6 +135,7 @@ class Gateway:
             settings=settings.durable,
             topics=_durable_topics(catalog),
             client_id=f"gamebus-durable-{self.boot}",
+            tracing=self._tracing,
         )
         self._reporter = Reporter(
             self._realtime,
@@ -173,8 +176,12 @@ class Gateway:
             verify=verify,
             bus=Bus(
                 hub=self._hub,
-                realtime=self._realtime,
-                durable=self._durable,
+                realtime=self._realtime
+                if self._tracing is None
+                else TracedRealtimePublisher(self._realtime, self._tracing),
+                durable=self._durable
+                if self._tracing is None
+                else TracedDurablePublisher(self._durable, self._tracing),
                 players=self._players,
                 event_type=lambda name: self._catalog.types[name],
                 mutes=mutes,
@@ -218,6 +225,8 @@ class Gateway:
             await self._realtime.stop()
             await self._durable.stop(deadline_s=_DURABLE_DEADLINE_S)
             await self._redis.close()
+            if self._tracing is not None:
+                await self._tracing.close()
         log.info("gateway.stopped", boot=self.boot)
 
     async def _serve(self, counts: Mapping[str, int], ready: Ready | None) -> None:

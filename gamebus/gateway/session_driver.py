@@ -27,8 +27,8 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gamebus.catalog import EventType, Role
-from gamebus.delivery.durable_publisher import DurablePublisher, Written
-from gamebus.delivery.realtime_publisher import RealtimePublisher
+from gamebus.delivery.durable_publisher import Written
+from gamebus.delivery.realtime_publisher import DropReason
 from gamebus.errors import DeliveryError, OutcomeUnknown, PublishFailed
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.message_reader import Message
@@ -93,13 +93,27 @@ class Players(Protocol):
         """The driver's client is gone."""
 
 
+class Realtime(Protocol):
+    """Takes at-most-once events."""
+
+    def publish(self, event_type: str, room: str, player: str, server_ms: int, data: Any) -> DropReason | None:
+        """See :meth:`~gamebus.delivery.realtime_publisher.RealtimePublisher.publish`."""
+
+
+class Durable(Protocol):
+    """Takes at-least-once events."""
+
+    def publish(self, topic: str, key: bytes, value: bytes) -> asyncio.Future[Written]:
+        """See :meth:`~gamebus.delivery.durable_publisher.DurablePublisher.publish`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bus:
     """What all sessions of a gateway share."""
 
     hub: Hub
-    realtime: RealtimePublisher
-    durable: DurablePublisher
+    realtime: Realtime
+    durable: Durable
     players: Players
     event_type: Callable[[str], EventType]
     """The type of that name at the last generation of the catalog."""

@@ -25,6 +25,7 @@ from gamebus.state.dead_letters import DeadLetterState
 from gamebus.state.effects import EffectState
 from gamebus.state.marks import MarkState
 from gamebus.telemetry.metrics import StatisticsCollector
+from gamebus.telemetry.tracing import Tracing
 
 _PUBLISHER_DEADLINE_S: Final = 5.0
 
@@ -36,7 +37,7 @@ class DurableProcessor:
 
     kind: Final = "durable"
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, tracing: Tracing | None) -> None:
         servers = settings.kafka.bootstrap_servers
         self._redis = connect(settings.redis)
         state = EffectState(self._redis, catalog)
@@ -57,6 +58,7 @@ class DurableProcessor:
             ),
             marks=MarkState(self._redis, on_moved=state.forget),
             settings=settings.consumer,
+            tracing=tracing,
         )
         self.ready = self._consumer.ready
         """Set when records are read from now on."""

@@ -26,6 +26,7 @@ from gamebus.state.ledger import LedgerState, LossRow
 from gamebus.state.positions import PositionState
 from gamebus.state.presence import EXPIRY_MS, PresenceState
 from gamebus.telemetry.metrics import StatisticsCollector
+from gamebus.telemetry.tracing import Tracing
 
 _LEDGER_INTERVAL_S: Final = 1.0
 _PRUNE_INTERVAL_S: Final = 60.0
@@ -40,7 +41,7 @@ class RealtimeProcessor:
 
     kind: Final = "realtime"
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, tracing: Tracing | None) -> None:
         self._redis = connect(settings.redis)
         self._positions = PositionState(self._redis)
         self._ledger = LedgerState(self._redis)
@@ -51,6 +52,7 @@ class RealtimeProcessor:
             group_id=f"{settings.kafka.group_prefix}{self.kind}",
             catalog=catalog,
             settings=settings.consumer,
+            tracing=tracing,
             handler=self._effects,
             max_age_ms=_MAX_AGE_MS,
         )

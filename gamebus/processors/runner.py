@@ -17,6 +17,7 @@ import structlog
 
 from gamebus.catalog import Catalog
 from gamebus.delivery.generation_log import GenerationFollower
+from gamebus.delivery.tracing import tracing_by
 from gamebus.errors import ConfigurationError, first_error
 from gamebus.processors.durable_processor import DurableProcessor
 from gamebus.processors.realtime_processor import RealtimeProcessor
@@ -63,6 +64,8 @@ class Runner:
         self, settings: Settings, base: Catalog, catalog: Catalog, *, kind: Kind, ops_host: str, ops_port: int
     ) -> None:
         self._kind = kind
+        instance = secrets.token_hex(8)
+        self._tracing = tracing_by(settings.tracing, service=f"processor-{kind}", instance=instance)
         self._follower = GenerationFollower(
             bootstrap_servers=settings.kafka.bootstrap_servers,
             base=base,
@@ -70,7 +73,7 @@ class Runner:
             follow=self._bring_to,
         )
         self._processors: Sequence[Processor] = [
-            processor(settings, catalog)
+            processor(settings, catalog, self._tracing)
             for processor in (RealtimeProcessor, DurableProcessor)
             if kind in (processor.kind, "all")
         ]
@@ -79,7 +82,7 @@ class Runner:
         self._redis = connect(settings.redis)
         self._vitals = VitalsReporter(
             self._redis,
-            id_=secrets.token_hex(8),
+            id_=instance,
             role=f"processor-{kind}",
             ops=self._ops.url,
             collector=self._collector,
@@ -120,6 +123,8 @@ class Runner:
             raise first_error(group) from None
         finally:
             await self._redis.close()
+            if self._tracing is not None:
+                await self._tracing.close()
 
     async def _bring_to(self, catalog: Catalog) -> None:
         for processor in self._processors:
