@@ -38,6 +38,7 @@ class _Player:
     """A client on a real connection, whose bytes are counted."""
 
     role = Role.PLAYER
+    rate_limited = 0
 
     def __init__(self, name: str, transport: asyncio.WriteTransport) -> None:
         self.player = self.session = name

@@ -40,6 +40,7 @@ class Players:
                     "role": entry.role,
                     "rooms": list(entry.rooms),
                     "queued_bytes": entry.queued_bytes,
+                    "rate_limited": entry.rate_limited,
                     "rtt_ms": beat.rtt_ms if beat else None,
                     "heard_ms": beat.server_ms if beat else None,
                 }

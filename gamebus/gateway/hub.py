@@ -293,7 +293,11 @@ class Hub:
         rooms = {name: RoomEntry(len(room), room.tick_hz) for name, room in self._rooms.items()}
         players = {
             client.player: PlayerEntry(
-                client.session, str(client.role), tuple(there), client.outbox.statistics().queued_bytes
+                client.session,
+                str(client.role),
+                tuple(there),
+                client.outbox.statistics().queued_bytes,
+                client.rate_limited,
             )
             for client, there in self._clients.items()
         }

@@ -49,6 +49,10 @@ class Client(Protocol):
     def outbox(self) -> Outbox:
         """Where frames for this client go."""
 
+    @property
+    def rate_limited(self) -> int:
+        """Messages of this client that were refused because too many came."""
+
 
 class Room:
     """Fan-out of one room.

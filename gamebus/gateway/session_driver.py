@@ -181,6 +181,11 @@ class SessionDriver:
         return self._session.deadline
 
     @property
+    def rate_limited(self) -> int:
+        """Messages of the client that were refused because too many came."""
+        return self._session.rate_limited
+
+    @property
     def settled(self) -> bool:
         """Whether every durable publish was answered and the client's transport has taken the answers."""
         return not self._durable_in_flight and self.outbox.empty

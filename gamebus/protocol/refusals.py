@@ -55,6 +55,11 @@ class Refusals:
         return dict(self._counts or {})
 
     @property
+    def rate_limited(self) -> int:
+        """Messages refused because too many came."""
+        return 0 if self._counts is None else self._counts[ErrorCode.RATE_LIMITED]
+
+    @property
     def errors_suppressed(self) -> int:
         """Refusals whose `error` was not sent."""
         return self._suppressed

@@ -123,6 +123,11 @@ class Session:
         """Monotonic time at which to call `on_time`; read it again after every call. None: never."""
         return self._deadline
 
+    @property
+    def rate_limited(self) -> int:
+        """Messages refused since the connection opened because too many came."""
+        return self._refusals.rate_limited
+
     def statistics(self) -> SessionStatistics:
         """Counters since the connection opened."""
         return SessionStatistics(

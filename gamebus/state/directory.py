@@ -40,6 +40,9 @@ class PlayerEntry:
     queued_bytes: int
     """What waits in its outbox."""
 
+    rate_limited: int
+    """Messages refused since it connected, because too many of a type or operation came."""
+
 
 class DirectoryState:
     """The directory in Redis. All methods raise :exc:`~gamebus.errors.StateError` when Redis cannot answer."""
@@ -139,5 +142,6 @@ class DirectoryState:
 
 
 def _player(value: bytes) -> PlayerEntry:
-    session, role, rooms, queued_bytes = msgpack.unpackb(value)
-    return PlayerEntry(session, role, tuple(rooms), queued_bytes)
+    session, role, rooms, queued_bytes, *later = msgpack.unpackb(value)
+    # A gateway of the version before, which runs on while a fleet is replaced, does not count them.
+    return PlayerEntry(session, role, tuple(rooms), queued_bytes, later[0] if later else 0)

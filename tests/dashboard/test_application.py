@@ -188,7 +188,7 @@ class TestPages:
         await VitalsState(connection).write(vitals("a1", "gateway"))
         await VitalsState(connection).write(vitals("a2", "gateway"))
         directory = DirectoryState(connection)
-        alice = PlayerEntry("s1", "player", ("arena",), 9)
+        alice = PlayerEntry("s1", "player", ("arena",), 9, 2)
         await directory.write("a1", rooms={"arena": RoomEntry(2, 20)}, players={"alice": alice})
         await directory.write("a2", rooms={"arena": RoomEntry(1, 20), "lobby": RoomEntry(5, 10)}, players={})
         await directory.write("dead", rooms={"ghost": RoomEntry(1, 20)}, players={})
@@ -200,6 +200,7 @@ class TestPages:
         assert [room["room"] for room in (await browser.frame("rooms:are"))["page"]["rooms"]] == ["arena"]
         (player,) = (await browser.frame("players:ali"))["page"]["players"]
         assert (player["gateway"], player["queued_bytes"], player["rtt_ms"]) == ("here:161", 9, 31.5)
+        assert player["rate_limited"] == 2
         assert (await browser.frame("players:bob"))["page"]["players"] == []
 
     async def test_a_room_shows_what_happened_in_it(self, browser: Browser, connection: Connection) -> None:

@@ -121,6 +121,7 @@ class Reader:
         self.role = role
         self.session = f"s{next(self._sessions)}"
         self.overflows = 0
+        self.rate_limited = 0
         self.frames: list[bytes] = []
         self.messages: list[list[Any]] = []
         self._buffered: list[bytes] = []

@@ -424,6 +424,18 @@ class TestPublishing:
             assert statistics.errors_total == {"rate_limited": 0, "bad_request": 1, "not_joined": 2}
             assert statistics.answers_total == {"ack": 0, "unknown_outcome": 0}
 
+    async def test_who_sends_too_much_is_known_by_name(self) -> None:
+        """Refusals for too high a rate are counted for the connection, so an operator finds the player."""
+        async with serving() as harness, harness.client() as client:
+            await client.send("join", "r")
+            for number in range(30):
+                await client.send("ping", number)
+            while (await client.receive())[:2] != ["error", "rate_limited"]:
+                pass
+
+            (driver,) = harness.hub.drivers
+            assert driver.rate_limited > 0
+
     async def test_an_outcome_after_the_end_is_nobodys(self) -> None:
         """The publisher's answer for a client that is gone is dropped without a warning."""
         async with serving() as harness:

@@ -13,6 +13,7 @@ from gamebus.gateway.membership import REFRESH_S
 from gamebus.gateway.server_frame import server_frame
 from gamebus.protocol.frames import Encoding
 from gamebus.record import encode_realtime
+from gamebus.state.directory import PlayerEntry
 from tests.gateway.hub_kit import (
     CHAT,
     COMBAT,
@@ -707,3 +708,20 @@ class TestPresence:
         gateway.loop.settle()
         assert alice.players("r") == {"alice", "bob"}
         assert len(alice.of("presence")) == 3
+
+
+class TestCensus:
+    """What operators see of the clients."""
+
+    def test_holds_every_client_with_its_rooms_and_what_it_was_refused(self) -> None:
+        """Rooms with their clients, players with theirs, and how often one sent too much."""
+        gateway = Gateway(tick_hz=20)
+        alice = gateway.reader("alice", "r", "s")
+        gateway.reader("bob", "r")
+        alice.rate_limited = 3
+
+        rooms, players = gateway.hub.census()
+
+        assert {name: room.clients for name, room in rooms.items()} == {"r": 2, "s": 1}
+        assert players["alice"] == PlayerEntry(alice.session, "player", ("r", "s"), 0, 3)
+        assert players["bob"].rate_limited == 0

@@ -301,6 +301,7 @@ class TestOrderOfChecks:
         talk.say("pub", "position", ROOM, "no position")
         talk.say("pub", "position", ROOM, [500, 2, 3, 4])
         assert talk.session.statistics().refused == {"bad_data": 301, "rate_limited": 1}
+        assert talk.session.rate_limited == 1
         assert statistics.refused == {"bad_data": 300}
 
 

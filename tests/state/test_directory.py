@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgpack
+
 from gamebus.gateway.directory import Directory
 from gamebus.state.connection import Connection
 from gamebus.state.directory import TTL_MS, DirectoryState, PlayerEntry, RoomEntry
 
 ARENA, LOBBY = RoomEntry(2, 20), RoomEntry(1, 5)
-ALICE = PlayerEntry("s1", "player", ("arena", "lobby"), 0)
-BOB = PlayerEntry("s2", "player", ("arena",), 512)
+ALICE = PlayerEntry("s1", "player", ("arena", "lobby"), 0, 0)
+BOB = PlayerEntry("s2", "player", ("arena",), 512, 3)
 
 
 class Census:
@@ -40,7 +42,7 @@ class TestDirectory:
         directory = Directory(state, gateway="a", census=census)
         await directory.write()
         del census.rooms["lobby"], census.players["bob"]
-        census.players["alice"] = PlayerEntry("s1", "player", ("arena",), 7)
+        census.players["alice"] = PlayerEntry("s1", "player", ("arena",), 7, 4)
         await directory.write()
 
         assert await state.rooms(["a"]) == {"arena": {"a": ARENA}}
@@ -68,3 +70,12 @@ class TestDirectory:
             assert 0 < await connection.execute("PTTL", connection.keys.shared(f"directory:{kind}", "a")) <= TTL_MS
         await Directory(state, gateway="a", census=Census()).forget()
         assert await state.rooms(["a"]) == {}
+
+    async def test_a_gateway_of_the_version_before_is_read_as_well(self, connection: Connection) -> None:
+        """While a fleet is replaced, entries without the count of rate limits are there, too."""
+        key = connection.keys.shared("directory:players", "old")
+        await connection.execute("HSET", key, "alice", msgpack.packb(["s1", "player", ["arena"], 7]))
+
+        assert await DirectoryState(connection).player(["old"], "alice") == {
+            "old": PlayerEntry("s1", "player", ("arena",), 7, 0)
+        }

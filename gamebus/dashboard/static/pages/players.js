@@ -50,6 +50,14 @@ export function Players({ go, text, actions, onSignedOut }) {
       show: (row) => bytes(row.queued_bytes),
       title: "What waits for a slow reader",
     },
+    {
+      key: "rate_limited",
+      name: "Rate limited",
+      numeric: true,
+      value: (row) => row.rate_limited,
+      show: (row) => count(row.rate_limited),
+      title: "Messages refused since it connected, because they came more often than allowed",
+    },
     { key: "session", name: "Session", value: (row) => row.session, show: (row) => html`<code>${row.session}</code>` },
   ];
   if (actions) {
