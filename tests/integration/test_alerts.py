@@ -3,7 +3,8 @@
 One story for all of them, in a fleet of its own: what needs time to be told is broken side by side, and every test waits for its alert.
 
 Not here, and shown by figures alone in tests/alerts/test_rules.py: `BatchesSmall` (hundreds of batches a second for half a minute are a
-load, not a fault), `RealtimeCommitSlow` and `DurableCommitSlow` (they want a broker that is slow for ten seconds and does not stop).
+load, not a fault), `RealtimeCommitSlow` and `DurableCommitSlow` (they want a broker that is slow for ten seconds and does not stop),
+`RealtimeUnknown` (a publisher counts as dead when it was silent for half a minute; tests/integration/test_realtime_failures.py kills one).
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from typing import Any, Final
 import msgpack
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaConsumer
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gamebus.alerts.rules import ALERTS
-from gamebus.catalog import Catalog, Role, parse_catalog
+from gamebus.catalog import Catalog, DeliveryClass, Role, parse_catalog
 from gamebus.dashboard.alerts import AlertWatch
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.delivery.reports import Report, StreamReport, encode_report
@@ -45,7 +47,7 @@ from tests.redis_server import RedisServer, running_redis_server
 pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
 PATIENCE_S: Final = 120.0
-ONLY_BY_FIGURES: Final = {"BatchesSmall", "RealtimeCommitSlow", "DurableCommitSlow"}
+ONLY_BY_FIGURES: Final = {"BatchesSmall", "RealtimeCommitSlow", "DurableCommitSlow", "RealtimeUnknown"}
 CHATTERBOX: Final = "chatterbox"
 PREFIX: Final = "alerts."
 
@@ -61,13 +63,17 @@ class Watch:
         await complete.wait()
         await self.alerts.run()
 
-    def names(self, kind: str) -> set[str]:
-        """Alerts that are `firing`, or have been (`history`)."""
-        return {row["name"] for row in self.alerts.page()[kind]}
+    def names(self, kind: str, *, since_ms: int = 0) -> set[str]:
+        """Alerts that are `firing`, or have been (`history`), of those that began by then."""
+        return {row["name"] for row in self.alerts.page()[kind] if row["since_ms"] >= since_ms}
 
-    async def tells(self, *names: str) -> None:
-        """Return when all these alerts have begun to fire."""
-        await self._until(lambda: set(names) <= self.names("firing") | self.names("history"), names)
+    async def tells(self, *names: str, since_ms: int = 0) -> None:
+        """Return when all these alerts have begun to fire since then."""
+
+        def told() -> set[str]:
+            return self.names("firing", since_ms=since_ms) | self.names("history", since_ms=since_ms)
+
+        await self._until(lambda: set(names) <= told(), names)
 
     async def over(self, name: str) -> None:
         """Return when an alert has fired and does not any more."""
@@ -209,14 +215,14 @@ async def starve(fleet: Fleet, gateway: GatewayProcess) -> None:
 
 
 async def falsify(fleet: Fleet) -> None:
-    """A stream with a record that stands there twice, and with records that came after the last report of its publisher."""
+    """A record that stands twice in its stream."""
     topic, reports = fleet.catalog.types["position"].topic, fleet.catalog.reports_topic
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = _now_ms()
     async with durable_kit.publishing(fleet.kafka, [topic, reports]) as publisher:
-        for sequence in (1, 2, 2, 3, 9):
+        for sequence in (1, 2, 2):
             value = encode_realtime("position", "nobody", "eve", now_ms, "forged", sequence, [sequence, 0.0, 0.0, 0.0])
             written = await publisher.publish(topic, b"nobody", value)
-        stream = StreamReport("forged", topic, written.partition, 3, {})
+        stream = StreamReport("forged", topic, written.partition, 2, {})
         report = encode_report(Report("forged", now_ms, now_ms, final=False, streams=(stream,)))
         await publisher.publish(reports, b"forged", report)
     await fleet.watch.tells("RealtimeDuplicates")
@@ -229,39 +235,52 @@ async def poison(fleet: Fleet) -> None:
     await fleet.watch.tells("DeadLetters")
 
 
-async def come_and_go(fleet: Fleet) -> None:
-    """Processors that join their groups and leave them again, side by side in both."""
-
-    async def realtime() -> None:
-        while "RealtimeRebalanceStorm" not in fleet.watch.names("firing"):
-            group = f"{PREFIX}realtime"
-            async with realtime_kit.consuming(fleet.kafka, fleet.catalog, realtime_kit.Collector(), group_id=group):
-                pass
-
-    async def durable() -> None:
-        while "DurableRebalanceStorm" not in fleet.watch.names("firing"):
-            process = await fleet.start("processor", "durable")
-            await asyncio.to_thread(process.stop)
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(realtime())
-        tasks.create_task(durable())
+async def come_and_go(fleet: Fleet, kind: str, delivery: DeliveryClass) -> None:
+    """A member that joins the group of the processors of a class, and leaves it, again and again."""
+    topics = [topic.name for topic in fleet.catalog.event_topics(delivery)]
+    while f"{kind}RebalanceStorm" not in fleet.watch.names("firing"):
+        member = AIOKafkaConsumer(
+            *topics, bootstrap_servers=fleet.kafka, group_id=f"{PREFIX}{kind.lower()}", enable_auto_commit=False
+        )
+        await member.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while not member.assignment():  # noqa: ASYNC110 - a consumer has no event for it
+                await asyncio.sleep(0.02)
+        await member.stop()
 
 
 async def fall_behind(fleet: Fleet) -> None:
-    """More events than processors take: far too many positions, and chat of a room whose key in Redis has been broken."""
+    """More events than processors take: more positions than one reads one by one, and chat of a room whose key in Redis has been broken."""
     keys = fleet.connection.keys
     broken = keys.room("stuck", "applied")
     await durable_kit.until(lambda: fleet.watch.knows("RealtimeLagGrowing") and fleet.watch.knows("DurableLagGrowing"))
     await fleet.connection.execute("SET", broken, "not a hash")
     await fleet.publish("stuck", *(f"s{number}" for number in range(900)))
     async with realtime_kit.publishing(fleet.kafka, fleet.catalog, boot="burst", max_age_ms=60_000) as publisher:
-        for number in range(30_000):
-            realtime_kit.publish(publisher, number, room=f"r{number % 50}")
-            if number % 1000 == 0:
-                await asyncio.sleep(0)
+        while "RealtimeLagGrowing" not in fleet.watch.names("firing"):
+            # As much as keeps this processor behind, however fast the machine is.
+            if await _lag(fleet) < 2_000:
+                for number in range(1_000):
+                    realtime_kit.publish(publisher, number, room=f"r{number % 50}")
+            await asyncio.sleep(0.2)
     await fleet.watch.tells("RealtimeLagGrowing", "DurableLagGrowing")
     await fleet.connection.execute("DEL", broken)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _lag(fleet: Fleet) -> float:
+    """How far realtime processors are behind, as they say."""
+    lags = (vitals.samples.get("realtime_consumer_lag", 0) for vitals in await VitalsState(fleet.connection).read())
+    return sum(lag for lag in lags if isinstance(lag, int | float))
+
+
+async def _heard(fleet: Fleet, process: GatewayProcess) -> bool:
+    """Whether a process has said how it is, and is not behind."""
+    said = (vitals.pid for vitals in await VitalsState(fleet.connection).read())
+    return process.process.pid in said and await _lag(fleet) < 500
 
 
 async def kill_broker(fleet: Fleet) -> None:
@@ -294,21 +313,31 @@ async def story(fleet: Fleet) -> None:
                 faults.create_task(falsify(fleet))
                 faults.create_task(poison(fleet))
             await kill_broker(fleet)
-            slow_faults.create_task(come_and_go(fleet))
-            slow_faults.create_task(fall_behind(fleet))
-        # The publisher of the forged stream counts as dead once it was silent for half a minute.
-        await watch.tells("RealtimeUnknown", "RealtimeLoss")
+            async with asyncio.TaskGroup() as storms:
+                for kind, delivery in (
+                    ("Realtime", DeliveryClass.AT_MOST_ONCE),
+                    ("Durable", DeliveryClass.AT_LEAST_ONCE),
+                ):
+                    storms.create_task(come_and_go(fleet, kind, delivery))
+            # Not beside the storms: lag is told by who has the partition.
+            await fall_behind(fleet)
+        await watch.tells("RealtimeLoss")
+        # One that keeps up takes over.
+        slow, realtime = realtime, await fleet.start("processor", "realtime")
+        await asyncio.to_thread(slow.stop)
+        await durable_kit.eventually(lambda: _heard(fleet, realtime))
+        since_ms = _now_ms()
         realtime.process.send_signal(signal.SIGSTOP)
-        await watch.tells("ConsumedBelowSent")
+        await watch.tells("ConsumedBelowSent", since_ms=since_ms)
         realtime.process.send_signal(signal.SIGCONT)
-    busy.process.kill()
     idle.process.kill()
-    await asyncio.gather(*(asyncio.to_thread(process.stop) for process in (realtime, durable)))
-    await watch.tells("ProcessSilent", "NoGateway", "NoRealtimeProcessor", "NoDurableProcessor")
+    await asyncio.gather(*(asyncio.to_thread(process.stop) for process in (busy, realtime, durable)))
+    await watch.tells("ProcessSilent", "NoGateway", "NoRealtimeProcessor", "NoDurableProcessor", since_ms=since_ms)
     for command in (("gateway", "--port", "0"), ("gateway", "--port", "0"), ("processor", "all")):
         await fleet.start(*command)
+    since_ms = _now_ms()
     fleet.redis.pause()
-    await watch.tells("RedisFailing")
+    await watch.tells("RedisFailing", since_ms=since_ms)
     fleet.redis.resume()
 
 
