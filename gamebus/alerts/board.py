@@ -3,24 +3,19 @@
 ==========  ==============================================================================================
 pending     the condition holds, not yet for `for_s`; if it ends before, nothing has been
 firing      it held for `for_s`, and has not been gone for `keep_s`
-resolved    it is over; the last of these are kept
+resolved    it is over
 ==========  ==============================================================================================
 
-Time is an argument, monotonic seconds. Bounded: one entry for each alert and process that is known, and :data:`HISTORY` that are over.
+Time is an argument, monotonic seconds. Bounded: one entry for each alert and process that is known.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from gamebus.alerts.alert import Alert
 from gamebus.alerts.history import Subject
-
-HISTORY: Final = 200
-"""Alerts that are over and still shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,6 @@ class Board:
 
     def __init__(self) -> None:
         self._active: dict[tuple[str, Subject], Active] = {}
-        self._history: deque[Resolved] = deque(maxlen=HISTORY)
 
     @property
     def firing(self) -> list[Active]:
@@ -70,13 +64,15 @@ class Board:
         """Those that may fire soon, the newest first."""
         return sorted((a for a in self._active.values() if a.fired_at is None), key=lambda a: -a.since)
 
-    @property
-    def history(self) -> list[Resolved]:
-        """Those that are over, the newest first."""
-        return list(reversed(self._history))
+    def update(
+        self, alerts: Iterable[Alert], readings: Mapping[str, Mapping[Subject, float]], now: float
+    ) -> list[Resolved]:
+        """Judge these alerts by their figures, by the name of the alert; the other alerts stay as they are.
 
-    def update(self, alerts: Iterable[Alert], readings: Mapping[str, Mapping[Subject, float]], now: float) -> None:
-        """Judge these alerts by their figures, by the name of the alert; the other alerts stay as they are."""
+        Returns:
+            Those that are over now.
+        """
+        over: list[Resolved] = []
         for alert in alerts:
             values = readings[alert.name]
             known = {subject for name, subject in self._active if name == alert.name}
@@ -85,7 +81,8 @@ class Board:
                 if value is not None and alert.holds(value):
                     self._hold(alert, subject, value, now)
                 elif subject in known:
-                    self._let_go(alert, subject, now)
+                    over += self._let_go(alert, subject, now)
+        return over
 
     def _hold(self, alert: Alert, subject: Subject, value: float, now: float) -> None:
         key = alert.name, subject
@@ -95,11 +92,12 @@ class Board:
             fired_at = now
         self._active[key] = replace(active, fired_at=fired_at, held_at=now, value=value)
 
-    def _let_go(self, alert: Alert, subject: Subject, now: float) -> None:
+    def _let_go(self, alert: Alert, subject: Subject, now: float) -> list[Resolved]:
         key = alert.name, subject
         active = self._active[key]
         if active.fired_at is None:
             del self._active[key]
         elif now - active.held_at >= alert.keep_s:
             del self._active[key]
-            self._history.append(Resolved(alert, subject, active.fired_at, now, active.value))
+            return [Resolved(alert, subject, active.fired_at, now, active.value)]
+        return []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gamebus.alerts.alert import Alert
+from gamebus.alerts.board import Board, Resolved
 from gamebus.alerts.history import Fleet, Observation, Subject
 from gamebus.alerts.rules import ALERTS
 
@@ -17,6 +18,21 @@ def named(name: str) -> Alert:
     """The alert of that name."""
     (found,) = (alert for alert in ALERTS if alert.name == name)
     return found
+
+
+class RecordedBoard(Board):
+    """A board that remembers what was over, the newest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[Resolved] = []
+
+    def update(
+        self, alerts: Iterable[Alert], readings: Mapping[str, Mapping[Subject, float]], now: float
+    ) -> list[Resolved]:
+        over = super().update(alerts, readings, now)
+        self.history[:0] = reversed(over)
+        return over
 
 
 class Scene:

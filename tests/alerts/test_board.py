@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gamebus.alerts.alert import Alert
-from gamebus.alerts.board import HISTORY, Board
 from gamebus.alerts.expression import Level, metric
-from gamebus.alerts.history import Subject
-from tests.alerts.kit import GATEWAY, OTHER
+from tests.alerts.kit import GATEWAY, OTHER, RecordedBoard
 
 FULL = Alert(
     name="Full",
@@ -26,9 +24,9 @@ FULL = Alert(
 )
 
 
-def judged(values: list[float | None], alert: Alert = FULL, board: Board | None = None) -> Board:
+def judged(values: list[float | None], alert: Alert = FULL, board: RecordedBoard | None = None) -> RecordedBoard:
     """A board after a second for each figure; None: it cannot be told."""
-    board = board or Board()
+    board = board or RecordedBoard()
     for second, value in enumerate(values):
         board.update([alert], {alert.name: {} if value is None else {GATEWAY: value}}, float(second))
     return board
@@ -66,7 +64,7 @@ class TestBoard:
 
     def test_processes_are_judged_one_by_one(self) -> None:
         """A gateway that is well hides none that is not."""
-        board = Board()
+        board = RecordedBoard()
         for second in range(5):
             board.update([FULL], {"Full": {GATEWAY: 1.0, OTHER: 0.1 + second}}, float(second))
         assert {active.subject for active in board.firing} == {GATEWAY, OTHER}
@@ -77,15 +75,6 @@ class TestBoard:
         board = judged([1, 1, 1, 1])
         board.update([], {}, 100.0)
         assert len(board.firing) == 1
-
-    def test_the_history_is_bounded(self) -> None:
-        """An alert that flaps for days fills no memory."""
-        board = Board()
-        hasty = replace(FULL, for_s=0, keep_s=0)
-        for second in range(3 * HISTORY):
-            board.update([hasty], {"Full": {Subject("x"): float(second % 2)}}, float(second))
-        assert len(board.history) == HISTORY
-        assert board.history[0].resolved_at == 3 * HISTORY - 2
 
     @given(st.lists(st.sampled_from([0.0, 1.0, None]), max_size=60), st.integers(0, 5), st.integers(0, 5))
     def test_agrees_with_its_definition_for_every_history(

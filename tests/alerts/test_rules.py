@@ -13,11 +13,10 @@ import yaml
 from typer.testing import CliRunner
 
 from gamebus.alerts.alert import Scope
-from gamebus.alerts.board import Board
 from gamebus.alerts.rules import ALERTS
 from gamebus.cli import _metrics, app
 from gamebus.settings import Settings
-from tests.alerts.kit import GATEWAY, PROCESSOR, Scene, named
+from tests.alerts.kit import GATEWAY, PROCESSOR, RecordedBoard, Scene, named
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "gamebus.rules.yml"
@@ -105,9 +104,9 @@ ABSENT = {
 SECONDS = 70
 
 
-def fired(says: Callable[[int], Samples | None]) -> tuple[set[str], Board, Scene]:
+def fired(says: Callable[[int], Samples | None]) -> tuple[set[str], RecordedBoard, Scene]:
     """The alerts that fire after a while of this."""
-    scene, board = Scene(), Board()
+    scene, board = Scene(), RecordedBoard()
     for second in range(SECONDS):
         said = says(second)
         scene.say({} if said is None else {GATEWAY: said})

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from gamebus.dashboard.alerts import AlertWatch
+from gamebus.errors import StateError
 from gamebus.settings import RedisSettings
+from gamebus.state.alert_history import AlertHistoryState
 from gamebus.state.connection import Connection, connect
 from gamebus.state.vitals import Vitals, VitalsState
 from tests.dashboard.kit import Browser, running_dashboard
@@ -96,6 +99,76 @@ class TestAlertWatch:
         assert told(watch.page()["history"]) == [("BrokerUnreachable", "here:1")]
 
 
+class TestHistory:
+    """What is over outlives the dashboard."""
+
+    async def test_it_is_there_after_a_restart(self, connection: Connection) -> None:
+        """A dashboard that was just started shows what others have seen, with the times of then."""
+        watch = AlertWatch(connection)
+        over(watch, "restart", at=0.0)
+        await watch._keep_history()
+        (seen,) = rows(watch, "restart")
+
+        later = AlertWatch(connection)
+        await later._keep_history()
+
+        assert rows(later, "restart") == [seen]
+        assert seen["resolved_ms"] - seen["since_ms"] == 9_000
+
+    async def test_what_several_dashboards_saw_stands_once(self, connection: Connection) -> None:
+        """They do not agree on the moment, only on what fired; what fires again later is another entry."""
+        watches = [AlertWatch(connection), AlertWatch(connection)]
+        for moment in (0.0, 100.0):
+            for number, watch in enumerate(watches):
+                over(watch, "several", at=moment + 0.4 * number)
+        for watch in watches:
+            await watch._keep_history()
+
+        after = AlertWatch(connection)
+        await after._keep_history()
+        assert len(rows(after, "several")) == 2
+
+    async def test_while_redis_is_away_it_waits(self, connection: Connection) -> None:
+        """It is on the page meanwhile, and noted when Redis is back."""
+        with running_redis_server() as mortal:
+            away = connect(RedisSettings(url=mortal.url, timeout_s=0.5))
+            watch = AlertWatch(away)
+            mortal.kill()
+            over(watch, "away", at=0.0)
+            with pytest.raises(StateError):
+                await watch._keep_history()
+            assert len(rows(watch, "away")) == 1
+
+            mortal.start()
+            async with asyncio.timeout(PATIENCE_S):
+                while not await noted(watch):  # noqa: ASYNC110 - the server takes a moment
+                    await asyncio.sleep(0.05)
+            assert [alert.process_id for alert in await AlertHistoryState(away).read()] == ["away"]
+            assert len(rows(watch, "away")) == 1
+            await away.close()
+
+
+async def noted(watch: AlertWatch) -> bool:
+    try:
+        await watch._keep_history()
+    except StateError:
+        return False
+    return True
+
+
+def over(watch: AlertWatch, id_: str, *, at: float) -> None:
+    """An alert of one process fires, and is over."""
+    for second in range(20):
+        connected = float(second > 5)
+        samples = {"realtime_publisher_brokers": 1.0, "realtime_publisher_connected": connected}
+        watch._judge([replace(gateway(1, int(at * 1000) + second, **samples), id=id_)], at + second)
+
+
+def rows(watch: AlertWatch, id_: str) -> list[dict[str, Any]]:
+    """What the page says of the past of a process."""
+    return [row for row in watch.page()["history"] if row["process_id"] == id_]
+
+
 class TestPage:
     async def test_every_page_says_how_many_fire(self, server: RedisServer, connection: Connection) -> None:
         """A process that wrote its vitals once fires on the page; the number is in the frames of other pages, too."""
@@ -111,4 +184,4 @@ class TestPage:
             async with running_dashboard(RedisSettings(url=mortal.url, timeout_s=0.5), insecure=True) as browser:
                 await browser.frame("alerts")
                 mortal.kill()
-                await shows(browser, "RedisFailing", "this dashboard")
+                await shows(browser, "RedisFailing", "the dashboard")

@@ -4,7 +4,7 @@ import { useFeed } from "../feed.js";
 import { ago, bytes, clock, count, duration, percent, rate } from "../format.js";
 import { Framed, Stat } from "../frame.js";
 import { Table } from "../table.js";
-import { html } from "../vendor/htm-preact.js";
+import { html, useEffect } from "../vendor/htm-preact.js";
 
 const UNITS = {
   ratio: percent,
@@ -56,6 +56,11 @@ export function Alerts({ onSignedOut }) {
   const feed = useFeed("alerts", onSignedOut);
   const page = feed.page;
   const newest = { key: "since", down: true };
+  // The browser looks for the paragraph that the address names before it is there.
+  const there = Boolean(page);
+  useEffect(() => {
+    if (there && location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  }, [there]);
   return html`<${Framed} title="Alerts" feed=${feed}>${
     page &&
     html`
@@ -71,8 +76,8 @@ export function Alerts({ onSignedOut }) {
     <${Table} columns=${[...COMMON, since("Since", feed.nowMs)]} rows=${identified(page.pending)} caption="Pending" order=${newest} />`
     }
     <h2>Over</h2>
-    <${Table} columns=${[...COMMON, since("Fired", feed.nowMs), OVER]} rows=${identified(page.history)} caption="Over since this dashboard began"
-      order=${newest} empty="Nothing has been wrong since this dashboard began." />
+    <${Table} columns=${[...COMMON, since("Fired", feed.nowMs), OVER]} rows=${identified(page.history)} caption="Over, the last 200"
+      order=${newest} empty="Nothing has been wrong within the last 30 days." />
     <h2>Runbook</h2>
     ${page.alerts.map(
       (alert) => html`<section class="card runbook" key=${alert.name} id=${alert.anchor}>
