@@ -183,8 +183,14 @@ class TestDashboard:
             await expect(page.locator("#process-silent")).to_be_in_viewport()
         async with gateway(dev):
             await expect(dead).to_be_hidden()
-            over = page.get_by_role("region", name="Over since").locator("tr", has_text=f":{pid} gateway")
+            over = page.get_by_role("region", name="Over").locator("tr", has_text=f":{pid} gateway")
             await expect(over).to_contain_text("Process silent")
+
+    async def test_the_address_of_an_alert_leads_to_what_to_do(self, dev: Dev, visit: Visit) -> None:
+        """A link in a ticket opens at its paragraph of the runbook, although that is there only once the page is."""
+        page = (await visit(**DESKTOP)).page
+        await opened(page, f"{dev.addresses['dashboard']}/alerts#slow-readers")
+        await expect(page.locator("#slow-readers")).to_be_in_viewport()
 
     async def test_everyone_can_read_it(self, dev: Dev, visit: Visit) -> None:
         """No serious violation of accessibility, in the dark and in the light (axe-core)."""
