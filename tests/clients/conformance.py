@@ -24,6 +24,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from gamebus_client import GameClient, GameClientError
+from gamebus_client.dialling import Dial
 
 FOLDER: Final = Path(__file__).parents[1] / "conformance"
 SCRIPTS: Final = sorted(FOLDER.glob("*.json"))
@@ -88,9 +89,11 @@ class Conversation:
 
     Args:
         encoding: `json` or `msgpack`.
+        dial: opens the client's websockets.
     """
 
-    def __init__(self, script: dict[str, Any], encoding: str) -> None:
+    def __init__(self, script: dict[str, Any], encoding: str, dial: Dial) -> None:
+        self._dial = dial
         self._script = script
         self._encoding = encoding
         self._subprotocol = Subprotocol(f"gamebus.v1.{encoding}")
@@ -124,6 +127,7 @@ class Conversation:
                 encoding="json" if self._encoding == "json" else "msgpack",
                 rng=HalfJitter(),
                 connect_timeout_s=timeout_ms / 1000,
+                dial=self._dial,
                 **options,
             )
             listening = asyncio.create_task(self._listen())
@@ -325,10 +329,10 @@ class Conversation:
         return type(found) is type(pattern) and bool(found == pattern)
 
 
-def play(path: Path, encoding: str) -> None:
+def play(path: Path, encoding: str, dial: Dial) -> None:
     """Play one file."""
     with asyncio.Runner(loop_factory=ManualClockLoop) as runner:
-        runner.run(Conversation(json.loads(path.read_text()), encoding).play())
+        runner.run(Conversation(json.loads(path.read_text()), encoding, dial).play())
 
 
 def _in_turn(tokens: list[str]) -> Any:

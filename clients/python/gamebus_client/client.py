@@ -25,6 +25,7 @@ from websockets.uri import parse_uri
 
 from gamebus_client import payloads
 from gamebus_client.codec import CODECS, Codec
+from gamebus_client.dialling import Dial, dial
 from gamebus_client.exceptions import GameClientError
 from gamebus_client.messages import Ack, Closed, Joined, Message
 from gamebus_client.payloads import Vector
@@ -62,6 +63,7 @@ class GameClient:
         inbox_messages: messages (ticks aside) that may wait to be taken.
         connect_timeout_s: how long entering tries to connect.
         rng: source of the back-off's jitter.
+        dial: opens a websocket, see :mod:`gamebus_client.dialling`.
 
     Raises:
         ValueError: `url` is not one of a websocket.
@@ -81,6 +83,7 @@ class GameClient:
         inbox_messages: int = 10_000,
         connect_timeout_s: float = 10.0,
         rng: Random | None = None,
+        dial: Dial = dial,
     ) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._session = Session(
@@ -88,6 +91,7 @@ class GameClient:
             TokenSource(token),
             CODECS[encoding] if isinstance(encoding, str) else encoding,
             place=place,
+            dial=dial,
             handler=handler,
             outbox_events=outbox_events,
             inbox_messages=inbox_messages,

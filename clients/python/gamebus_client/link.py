@@ -12,19 +12,8 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import broadcast
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidStatus,
-    NegotiationError,
-)
-from websockets.protocol import State as SocketState
-from websockets.typing import Subprotocol
-
 from gamebus_client.codec import Frame
+from gamebus_client.dialling import OPEN_TIMEOUT_S, Dial, Websocket
 from gamebus_client.exceptions import ConnectError, HandshakeRefused, ProtocolViolation
 from gamebus_client.messages import Closed, Reconnecting
 from gamebus_client.placement import Placement
@@ -34,16 +23,9 @@ from gamebus_client.tokens import TokenSource
 
 _log = logging.getLogger(__name__)
 
-_OPEN_TIMEOUT_S: Final = 10.0
-_CLOSE_TIMEOUT_S: Final = 5.0
-_PING_INTERVAL_S: Final = 10.0
-_MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-
 # The kernel holds far more than this, so a buffer in the process means that the path is full: what is written now is stale
 # when it arrives.
 _BACKPRESSURE_BYTES: Final = 16 * 1024
-
-_RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class InboxFull(Exception):
@@ -55,6 +37,7 @@ class Link:
 
     Args:
         placement: chooses the gateway of each attempt.
+        dial: opens a websocket.
         take: called for each notice of the protocol; raises :exc:`InboxFull` to have the connection closed.
         reconnecting: called before each pause.
         may_connect: awaited after the pause: when the program is ready for more.
@@ -63,6 +46,7 @@ class Link:
     def __init__(
         self,
         placement: Placement,
+        dial: Dial,
         subprotocol: str,
         protocol: ClientProtocol,
         tokens: TokenSource,
@@ -73,9 +57,10 @@ class Link:
         may_connect: Callable[[], Awaitable[None]],
     ) -> None:
         self._placement = placement
+        self._dial = dial
         # Of the present or last attempt.
         self._url = ""
-        self._subprotocol = Subprotocol(subprotocol)
+        self._subprotocol = subprotocol
         self._protocol = protocol
         self._tokens = tokens
         self._take = take
@@ -83,7 +68,7 @@ class Link:
         self._may_connect = may_connect
         self._backoff = Backoff(rng)
         self._loop = asyncio.get_running_loop()
-        self._connection: ClientConnection | None = None
+        self._connection: Websocket | None = None
         # Limits the wait for `welcome`.
         self._welcome: asyncio.Timeout | None = None
         # Calls `wake` when the outbox has something to do.
@@ -121,16 +106,11 @@ class Link:
     def congested(self) -> bool:
         """Whether the socket takes no more: a realtime event written now would be late."""
         connection = self._connection
-        return connection is None or connection.transport.get_write_buffer_size() > _BACKPRESSURE_BYTES
+        return connection is None or connection.unsent_bytes > _BACKPRESSURE_BYTES
 
     def write(self, frame: Frame) -> bool:
         """Write one frame at once; False when there is no open connection."""
-        connection = self._connection
-        if connection is None or connection.state is not SocketState.OPEN:
-            return False
-        # The one way of websockets to write without waiting; it works for clients by its documentation.
-        broadcast((connection,), frame)
-        return True
+        return self._connection is not None and self._connection.write(frame)
 
     def flush(self) -> None:
         """Write what the protocol has to say, and see to it that its next deadline is kept."""
@@ -155,7 +135,7 @@ class Link:
         try:
             token = await self._token()
             self._url = await self._placement.url()
-            connection = await self._dial()
+            connection = await self._dial(self._url, self._subprotocol)
         except ConnectError as error:
             named = self._placement.failed(self._url)
             if isinstance(error, HandshakeRefused) and not named:
@@ -179,29 +159,27 @@ class Link:
             lost = self._lost(connection, close_code, reason)
         return lost
 
-    async def _read(self, connection: ClientConnection) -> None:
-        deadline = self._welcome = asyncio.timeout(_OPEN_TIMEOUT_S)
+    async def _read(self, connection: Websocket) -> None:
+        deadline = self._welcome = asyncio.timeout(OPEN_TIMEOUT_S)
         try:
             async with deadline:
-                while True:
-                    frame = await connection.recv()
-                    self.frames_received += 1
-                    for notice in self._protocol.receive(frame, self._loop.time()):
-                        self._take(notice)
-                    self.flush()
-        except ConnectionClosed:
-            return
+                await connection.read(self._on_frame)
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise ProtocolViolation(f"no welcome within {_OPEN_TIMEOUT_S} s") from None
+            raise ProtocolViolation(f"no welcome within {OPEN_TIMEOUT_S} s") from None
         finally:
             self._welcome = None
 
-    def _lost(self, connection: ClientConnection, code: int, reason: str) -> Lost:
+    def _on_frame(self, frame: Frame) -> None:
+        self.frames_received += 1
+        for notice in self._protocol.receive(frame, self._loop.time()):
+            self._take(notice)
+        self.flush()
+
+    def _lost(self, connection: Websocket, code: int, reason: str) -> Lost:
         if not reason:
-            code = connection.close_code or 1006
-            reason = connection.close_reason or ""
+            code, reason = connection.ended
         else:
             _log.warning("connection to %s given up: %s", self._url, reason)
         lost = self._protocol.disconnect(code, reason)
@@ -215,48 +193,3 @@ class Link:
             return await self._tokens.get()
         except OSError as error:
             raise ConnectError(f"no token: {error}") from error
-
-    async def _dial(self) -> ClientConnection:
-        try:
-            connection = await connect(
-                self._url,
-                subprotocols=[self._subprotocol],
-                compression=None,
-                open_timeout=_OPEN_TIMEOUT_S,
-                close_timeout=_CLOSE_TIMEOUT_S,
-                ping_interval=_PING_INTERVAL_S,
-                ping_timeout=_PING_INTERVAL_S,
-                max_size=_MAX_MESSAGE_BYTES,
-                # The reader never waits for the program, so frames do not pile up in front of it.
-                max_queue=64,
-            )
-        except InvalidStatus as error:
-            raise self._refused(error) from error
-        except NegotiationError as error:
-            raise HandshakeRefused(f"{self._url} does not speak {self._subprotocol}: {error}", status=None) from error
-        except (OSError, EOFError, InvalidMessage) as error:
-            raise ConnectError(f"cannot connect to {self._url}: {error or type(error).__name__}") from error
-        except InvalidHandshake as error:
-            raise HandshakeRefused(f"{self._url} is not a gamebus gateway: {error}", status=None) from error
-        if connection.subprotocol is None:
-            await connection.close()
-            raise HandshakeRefused(f"{self._url} does not speak {self._subprotocol}", status=None)
-        return connection
-
-    def _refused(self, error: InvalidStatus) -> ConnectError:
-        response = error.response
-        status = response.status_code
-        words = bytes(response.body or b"").decode(errors="replace").strip()[:200]
-        message = f"{self._url} answered HTTP {status}{': ' if words else ''}{words}"
-        if status not in _RETRIED_STATUSES:
-            return HandshakeRefused(f"{message}; {_HINTS.get(status, 'the request must change')}", status=status)
-        retry_after = response.headers.get("Retry-After", "")
-        return ConnectError(message, retry_after_s=float(retry_after) if retry_after.isdecimal() else None)
-
-
-_HINTS: Final = {
-    400: "it offers none of this client's subprotocols",
-    403: "the Origin is not allowed, or the address belongs to something else",
-    404: "the path of a gateway is /v1",
-    426: "something on the way removed the websocket upgrade",
-}

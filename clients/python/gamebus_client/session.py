@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, Final
 
 from gamebus_client.codec import Codec, Frame, Pong, TokenAccepted, Welcome
+from gamebus_client.dialling import Dial
 from gamebus_client.exceptions import (
     ConnectError,
     ConnectionLost,
@@ -62,6 +63,7 @@ class Session:
         codec: Codec,
         *,
         place: str | None,
+        dial: Dial,
         handler: Callable[[Message], None] | None,
         outbox_events: int,
         inbox_messages: int,
@@ -69,6 +71,7 @@ class Session:
     ) -> None:
         self._url = url
         self._place = place
+        self._dial = dial
         self._codec = codec
         self._rng = rng
         self._handler = handler
@@ -102,6 +105,7 @@ class Session:
             raise RuntimeError("a GameClient is entered once; make a new one")
         self._link = Link(
             Placement(self._url, self._place),
+            self._dial,
             self._codec.subprotocol,
             self.protocol,
             self.tokens,
