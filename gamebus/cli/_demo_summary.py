@@ -36,35 +36,35 @@ class Verdict:
 def lost_events(report: BotsReport, audits: Mapping[str, RoomAudit]) -> list[str]:
     """Events that were acknowledged to a bot and are not in Redis."""
     return [
-        f"{event.room} {event.publisher_sub}/{event.id}"
-        for event in report.acked
-        if f"{event.publisher_sub}/{event.id}" not in audits[event.room].identities
+        f"{room} {publisher}/{event_id}"
+        for room, publisher, event_id in report.acked
+        if f"{publisher}/{event_id}" not in audits[room].identities
     ]
 
 
 def conclude(report: BotsReport, audits: Mapping[str, RoomAudit], ledgers: Iterable[LossRow]) -> Verdict:
     """Compare what the bots were told with what Redis holds."""
-    durable, latency = report.durable, report.latency_ms
+    scenario, counts = report.scenario, report.tally.counts
     lost = lost_events(report, audits)
     duplicates_applied = sum(audit.duplicates_applied for audit in audits.values())
     realtime = _realtime(ledgers)
     summary = {
-        "players": report.players,
-        "rooms": report.rooms,
+        "players": scenario.players,
+        "rooms": scenario.rooms,
         "seconds": round(report.seconds, 3),
         "durable": {
-            "published": durable.published,
-            "acked": durable.acked,
-            "nacked": durable.nacked,
-            "unknown": durable.unknown,
+            "published": counts["published"],
+            "acked": counts["acked"],
+            "nacked": counts["nacked"],
+            "unknown": counts["unknown"],
             "applied": sum(audit.applied for audit in audits.values()),
             "duplicates_applied": duplicates_applied,
             "lost": len(lost),
-            "delivered_to_clients": durable.delivered,
+            "delivered_to_clients": counts["delivered"],
         },
         "realtime": realtime,
         "latency_ms": {
-            name: _rounded(getattr(latency, name))
+            name: report.latency_ms(name)
             for name in ("position_p50", "position_p99", "ack_p50", "ack_p99", "chat_p50", "chat_p99")
         },
     }
@@ -74,7 +74,7 @@ def conclude(report: BotsReport, audits: Mapping[str, RoomAudit], ledgers: Itera
         *report.failures,
         *([f"{len(lost)} acknowledged events are not in Redis: {', '.join(lost[:3])}"] if lost else []),
         *([f"{duplicates_applied} effects were applied twice"] if duplicates_applied else []),
-        *([] if durable.acked else ["no durable event was acknowledged"]),
+        *([] if counts["acked"] else ["no durable event was acknowledged"]),
         *([] if realtime["attempted"] else ["no realtime event reached the ledger"]),
         *([f"{realtime['duplicates']} realtime duplicates"] if realtime["duplicates"] else []),
         *([f"{realtime['unknown']} realtime events are unaccounted for"] if realtime["unknown"] else []),
@@ -126,7 +126,3 @@ def _realtime(ledgers: Iterable[LossRow]) -> dict[str, Any]:
         dropped.update(ledger.dropped)
     first = {"attempted": totals["attempted"], "processed": totals["processed"], "dropped": dict(dropped)}
     return first | {term: totals[term] for term in _TERMS[2:]}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)

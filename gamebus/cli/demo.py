@@ -25,7 +25,8 @@ from gamebus.state.audit import AuditState
 from gamebus.state.connection import connect
 from gamebus.state.ledger import LedgerState
 from gamebus.telemetry.logs import configure_logging
-from gamebus_bots import Bots, BotsConfig, BotsReport
+from gamebus_bots import Bots, BotsConfig, BotsReport, Scenario, conclude
+from gamebus_bots.bots import interval
 from gamebus_bots.live import watch
 
 DEFAULT_FOLDER = Path(".gamebus/demo")
@@ -68,7 +69,8 @@ def main(
     def bots_config(url: str) -> BotsConfig:
         # Rooms of this run alone, so that the proof counts nothing of an earlier one on the same servers.
         prefix = f"arena-{uuid.uuid4().hex[:6]}"
-        return BotsConfig(url, secret, players=players, rooms=rooms, seconds=seconds, room_prefix=prefix)
+        game = Scenario(name="demo", players=players, rooms=rooms, duration_s=seconds, warm_up_s=2.0)
+        return BotsConfig(url, secret, game, room_prefix=prefix)
 
     verdict = asyncio.run(_Demo(settings, development, console).run(bots_config))
     if json_file is not None:
@@ -107,18 +109,22 @@ class _Demo:
             self._console.print(f"watch it: {addresses.dashboard}")
             config = bots_config(addresses.gateway)
             self._bots = Bots(config)
-            report = await self._play(self._bots)
+            report = await self._play(self._bots, config.scenario)
             # The gateway's last report says how many events there were; it is sent when the gateway stops.
             await self._development.stop_gateway()
             return await self._prove(report, config, addresses.redis)
         finally:
             await self._development.stop()
 
-    async def _play(self, bots: Bots) -> BotsReport:
+    async def _play(self, bots: Bots, game: Scenario) -> BotsReport:
         async with asyncio.TaskGroup() as tasks:
-            background = (tasks.create_task(self._development.watch()), tasks.create_task(watch(bots, self._console)))
+            background = (
+                tasks.create_task(self._development.watch()),
+                tasks.create_task(watch(bots, game, self._console)),
+            )
             try:
-                return await bots.run()
+                tally = await bots.run()
+                return conclude(game, tally, interval_s=interval(game.duration_s), acked=tuple(bots.acked()))
             finally:
                 for task in background:
                     task.cancel()
@@ -126,7 +132,7 @@ class _Demo:
     async def _prove(self, report: BotsReport, config: BotsConfig, redis_url: str) -> proof.Verdict:
         """Read Redis until the processors have caught up, or a deadline passes; then what is missing is lost."""
         catalog = load_catalog(self._settings)
-        rooms = [f"{config.room_prefix}-{number + 1}" for number in range(config.rooms)]
+        rooms = config.rooms
         connection = connect(self._settings.redis.model_copy(update={"url": redis_url}))
         try:
             audit, ledger = AuditState(connection, catalog), LedgerState(connection)

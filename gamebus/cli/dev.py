@@ -9,7 +9,7 @@ import signal
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -44,7 +44,8 @@ def main(
     configure_logging(level=settings.log.level, format_=settings.log.format, role="dev")
     secret = settings.auth.secret.get_secret_value() if settings.auth.secret else development_secret(folder)
     game = find_arena(settings) if arena else None
-    asyncio.run(_run(Development(development_stack(folder, brokers), secret=secret, port=port, game=game)))
+    development = Development(development_stack(folder, brokers), secret=secret, port=port, game=game)
+    asyncio.run(_run(development, folder / "dev.json"))
 
 
 def development_stack(folder: Path, brokers: int | None) -> Stack:
@@ -85,18 +86,29 @@ def find_arena(settings: Settings) -> Game | None:
     return Game(_ARENA, catalog.resolve())
 
 
-async def _run(development: Development) -> None:
+async def _run(development: Development, told: Path) -> None:
     main_task = asyncio.current_task()
     assert main_task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         # The first signal stops in order; a second one interrupts that, and what still runs dies with this process.
         asyncio.get_running_loop().add_signal_handler(number, main_task.cancel)
     try:
-        addresses = await development.start()
-        typer.echo(json.dumps(addresses.as_json()))
+        addresses = (await development.start()).as_json()
+        _tell(told, addresses)
         await development.watch()
     except asyncio.CancelledError:
         log.info("dev.stopping")
     finally:
+        _tell(told, None)
         await development.stop()
     log.info("dev.stopped")
+
+
+def _tell(told: Path, addresses: dict[str, Any] | None) -> None:
+    """Say where everything listens: to who started this, and to other commands on this machine (`gamebus bots`) by a file."""
+    if addresses is None:
+        told.unlink(missing_ok=True)
+        return
+    line = json.dumps(addresses)
+    told.write_text(line + "\n", encoding="utf-8")
+    typer.echo(line)

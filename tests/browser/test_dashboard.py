@@ -84,14 +84,28 @@ async def gateway(dev: Dev) -> AsyncIterator[int]:
 async def play(dev: Dev, folder: Path) -> dict[str, Any]:
     """Let bots play for a while; their report."""
     report = folder / "bots.json"
-    arguments = ["--players", "6", "--rooms", "2", "--seconds", "15", "--room-prefix", "watched", "--json", str(report)]
+    arguments = [
+        "--players",
+        "6",
+        "--rooms",
+        "2",
+        "--ramp",
+        "0s",
+        "--duration",
+        "15s",
+        "--room-prefix",
+        "watched",
+        "--json",
+        str(report),
+    ]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gamebus", "bots", "run", "--url", dev.addresses["gateway"], *arguments),
+        *(sys.executable, "-m", "gamebus", "bots", "run", "steady", "--url", dev.addresses["gateway"], *arguments),
         env=dev.environment,
         stdout=dev.log,
         stderr=dev.log,
     )
-    assert await process.wait() == 0
+    # 3: this machine was too busy for the latencies to mean anything.
+    assert await process.wait() in (0, 3)
     told: dict[str, Any] = json.loads(report.read_text())
     return told
 
@@ -120,7 +134,7 @@ class TestDashboard:
         told = await playing
 
         await opened(desktop, f"{url}/delivery")
-        durable = told["durable"]
+        durable = told["figures"]
         await expect(
             desktop.locator(".stat", has=desktop.get_by_text("Acked", exact=True)).locator("dd").first
         ).to_have_text(f"{acked + durable['acked']:,}")

@@ -1,25 +1,30 @@
-"""A run of the bots, from the first connection to the report.
+"""The bots of one process, from the first connection to what they counted.
 
-Phases: connect everyone; play for the configured time (or until `request_stop`); drain: no more sends, wait for the acks and
-then for their deliveries, each with a deadline; leave and close. A player whose connection fails is reported, and the others
-play on.
+Phases: connect those who are there from the beginning; play until the scenario's end (or `request_stop`), while the others come;
+drain: no more sends, wait for the acks and then for their deliveries, each with a deadline; leave and close. A player whose
+connection fails is reported, and the others play on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
 from random import Random
 from typing import Final
 
+from gamebus_bots.behaviour import storms, take_pauses
+from gamebus_bots.clock import clock, sleep_until
 from gamebus_bots.config import BotsConfig
-from gamebus_bots.player import Player, Publisher, clock
+from gamebus_bots.flights import Watch
+from gamebus_bots.player import Player, Publisher
 from gamebus_bots.recorder import Recorder
-from gamebus_bots.report import BotsReport, BotsSnapshot
 from gamebus_bots.schedule import Schedule
+from gamebus_bots.tally import Tally
+from gamebus_bots.timeline import Pace, Timeline
 from gamebus_bots.world import Arena, Chatter, Fight
 
 # Handshakes in progress at once: more only makes all of them slow.
@@ -27,12 +32,21 @@ _CONNECTING_AT_ONCE: Final = 50
 _HEARTBEAT_S: Final = 1.0
 _FIGHT_CHECK_S: Final = 0.25
 _DELIVERY_CHECK_S: Final = 0.05
+# How long the end waits for positions: they may be lost, so this waits for no promise.
+_POSITIONS_S: Final = 1.0
+# Far below what counts as lag, and what a loop's timers can tell apart.
+_MOMENT_S: Final = 0.001
 # Late sends in a row before the loop gives way to the readers.
 _BURST: Final = 64
+_MAX_INTERVALS: Final = 600
+
+
+async def _now() -> float:
+    return clock()
 
 
 class Bots:
-    """One run; `run` may be called once.
+    """One run, or a process's part of it; `run` may be called once.
 
     Args:
         config: what to play.
@@ -40,131 +54,202 @@ class Bots:
 
     def __init__(self, config: BotsConfig) -> None:
         self._config = config
+        self._scenario = config.scenario
+        self.timeline = Timeline(config.scenario)
         self._recorder = Recorder(config)
-        rooms = [f"{config.room_prefix}-{number + 1}" for number in range(config.rooms)]
         self._players = [
-            Player(f"{config.player_prefix}-{number + 1}", rooms[number % config.rooms], config, self._recorder)
-            for number in range(config.players)
+            Player(f"{config.player_prefix}-{rank + 1}", config.room_of(rank), config, self._recorder)
+            for rank in config.ranks
         ]
-        self._arenas = {
-            room: Arena([player.name for player in self._players if player.room == room], f"{config.seed}/{room}")
-            for room in rooms
-        }
+        self._comes_at_s = [self.timeline.comes_at_s(rank) for rank in config.ranks]
+        rooms = {room: [player.name for player in self._players if player.room == room] for room in config.rooms}
+        self._arenas = {room: Arena(names, f"{config.seed}/{room}") for room, names in rooms.items()}
+        watches = self._recorder.watch(list(rooms.values()))
+        for player in self._players:
+            player.watch = watches.get(player.name, Watch(self._recorder.flights))
         self._server = Publisher(f"{config.player_prefix}-server", "server", config, self._recorder)
+        self._gate = asyncio.Semaphore(_CONNECTING_AT_ONCE)
         self._stop = asyncio.Event()
-        self._started_s: float | None = None
+        self.started_s: float | None = None
+        """When playing began, by :data:`~gamebus_bots.player.clock`."""
 
     def request_stop(self) -> None:
         """Stop playing now, and end as after the full time."""
         self._stop.set()
 
-    def snapshot(self) -> BotsSnapshot:
+    def live(self) -> Tally:
         """The run as it stands; cheap enough for a few times a second."""
-        return self._recorder.snapshot(clock(), self._started_s)
+        return self._recorder.live()
 
-    async def run(self) -> BotsReport:
-        """Play, and return what was found.
+    def acked(self) -> Iterator[tuple[str, str, str]]:
+        """Every acknowledged event as (room, publisher, id): it must have had its effect once."""
+        return ((event.room, event.publisher, event.id) for event in self._recorder.ledger.acked())
+
+    async def run(self, begin: Callable[[], Awaitable[float]] = _now) -> Tally:
+        """Play, and return what was counted.
+
+        Args:
+            begin: awaited when the players of the beginning are there; when the run starts.
 
         Raises:
             gamebus_client.GameClientError: the game server cannot connect, so there is no gateway to play on.
         """
-        gate = asyncio.Semaphore(_CONNECTING_AT_ONCE)
-        settled = asyncio.Barrier(len(self._players) + 1)
         leave = asyncio.Event()
+        starting: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        present = asyncio.Barrier(1 + sum(comes_s == 0 for comes_s in self._comes_at_s))
         async with AsyncExitStack() as server:
-            if self._config.combat:
+            if self._scenario.combat:
                 await server.enter_async_context(self._server.game)
             async with asyncio.TaskGroup() as publishes:
                 async with asyncio.TaskGroup() as players:
-                    for player in self._players:
-                        players.create_task(player.play(gate, settled, leave))
-                    await settled.wait()
-                    seconds = await self._play(_Publishing(publishes))
-                    await self._await_deliveries()
+                    for player, comes_s in zip(self._players, self._comes_at_s, strict=True):
+                        players.create_task(self._attend(player, comes_s, present, starting, leave))
+                    await present.wait()
+                    # A collection of a large heap is a stall of the generator.
+                    gc.collect()
+                    gc.freeze()
+                    start_s = self.started_s = await begin()
+                    starting.set_result(start_s)
+                    try:
+                        await self._play(start_s, _Publishing(publishes))
+                        await self._await_deliveries()
+                    finally:
+                        gc.unfreeze()
                     leave.set()
                 # A closed client tells the outcome of what it still published, so this ends the group.
                 await server.aclose()
-        for player in self._players:
-            self._recorder.dropped.update(player.game.statistics().realtime_dropped)
-        return self._recorder.report(seconds)
+        return self._recorder.finish(clock())
 
-    async def _play(self, publishing: _Publishing) -> float:
-        started_s = self._started_s = clock()
+    async def _attend(
+        self,
+        player: Player,
+        comes_s: float,
+        present: asyncio.Barrier,
+        starting: asyncio.Future[float],
+        leave: asyncio.Event,
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            planned_s = 0.0
+            if comes_s > 0:
+                planned_s = await asyncio.shield(starting) + comes_s
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(planned_s - clock()):
+                        await leave.wait()
+            if not leave.is_set():
+                async with self._gate:
+                    await player.connect(stack, planned_s or clock())
+            if comes_s == 0:
+                await present.wait()
+            await leave.wait()
+            self._recorder.tally.dropped.update(player.game.statistics().realtime_dropped if player.joined else {})
+            await player.leave()
+
+    async def _play(self, start_s: float, publishing: _Publishing) -> None:
+        timeline = self.timeline
+        ends_s = start_s + timeline.ends_s
+        self._recorder.measure(start_s + timeline.measured_from_s, ends_s)
         async with asyncio.TaskGroup() as drivers:
-            tasks = [drivers.create_task(driver) for driver in self._drivers(started_s, publishing)]
+            tasks = [drivers.create_task(driver) for driver in self._drivers(start_s, publishing)]
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._config.seconds):
+                async with asyncio.timeout(ends_s - clock()):
                     await self._stop.wait()
             for task in tasks:
                 task.cancel()
-        seconds = clock() - started_s
+        measured_s = min(clock(), ends_s) - start_s - timeline.measured_from_s
+        self._recorder.counts["played_ms"] = round(max(0.0, measured_s) * 1000)
         await publishing.settled(self._config.drain_s)
-        return seconds
 
-    def _drivers(self, started_s: float, publishing: _Publishing) -> Iterator[Coroutine[None, None, None]]:
-        yield self._move(started_s)
-        yield self._chat(started_s, publishing)
-        if self._config.combat:
-            yield self._fight(started_s, publishing)
+    def _drivers(self, start_s: float, publishing: _Publishing) -> Iterator[Coroutine[None, None, None]]:
+        scenario, seed = self._scenario, self._config.seed
+        measured_s = start_s + self.timeline.measured_from_s
+        yield self._move(start_s)
+        yield self._chat(start_s, publishing)
+        yield self._close_intervals(measured_s)
+        if scenario.combat:
+            yield self._fight(start_s, publishing)
+        if scenario.reconnects is not None:
+            yield storms(scenario.reconnects, self._players, measured_s, f"{seed}/{self._config.part}")
+        if scenario.slow_readers is not None:
+            yield take_pauses(scenario.slow_readers, self._players, measured_s)
 
-    async def _move(self, started_s: float) -> None:
-        config, players = self._config, self._players
-        schedule = Schedule(len(players), rate_hz=config.rate_hz, start_s=started_s)
-        heartbeat_every = max(1, round(config.rate_hz * _HEARTBEAT_S))
+    async def _move(self, start_s: float) -> None:
+        scenario, players, comes_at_s = self._scenario, self._players, self._comes_at_s
+        schedule = Schedule(len(players), rate_hz=scenario.rate_hz, start_s=start_s, pace=Pace(scenario.burst))
+        heartbeat_every = max(1, round(scenario.rate_hz * _HEARTBEAT_S))
         while True:
             for number, due in enumerate(schedule.due(clock()), 1):
+                since_s = due.planned_s - start_s
                 player = players[due.bot]
-                place = self._arenas[player.room].place(player.name, due.planned_s - started_s)
-                player.move(place, due.planned_s)
+                if since_s < comes_at_s[due.bot] or not player.joined:
+                    continue
+                player.move(self._arenas[player.room].place(player.name, since_s), due.planned_s)
                 if due.cycle % heartbeat_every == due.bot % heartbeat_every:
                     player.heartbeat()
                 if number % _BURST == 0:
                     await asyncio.sleep(0)
-            await asyncio.sleep(max(0.0, schedule.next_s - clock()))
+            # Not a wake-up for each send: what is due within a moment goes out together.
+            await asyncio.sleep(max(_MOMENT_S, schedule.next_s - clock()))
 
-    async def _chat(self, started_s: float, publishing: _Publishing) -> None:
-        config = self._config
+    async def _chat(self, start_s: float, publishing: _Publishing) -> None:
+        seed, pace = self._config.seed, Pace(self._scenario.burst)
         chatters = [
-            Chatter(config.chat_per_player_s, Random(f"{config.seed}/{player.name}"))  # noqa: S311 - a game
+            Chatter(self._scenario.chat_hz, Random(f"{seed}/{player.name}"))  # noqa: S311 - a game
             for player in self._players
         ]
-        due = [(started_s + chatter.pause_s(), index) for index, chatter in enumerate(chatters)]
+        due = [(chatter.pause_s(), index) for index, chatter in enumerate(chatters)]
         heapq.heapify(due)
         while True:
-            planned_s, index = due[0]
-            if planned_s == float("inf"):
+            load, index = due[0]
+            if load == float("inf"):
                 return
-            await asyncio.sleep(max(0.0, planned_s - clock()))
+            since_s = pace.time_s(load)
+            await sleep_until(start_s + since_s)
             chatter, player = chatters[index], self._players[index]
-            heapq.heapreplace(due, (planned_s + chatter.pause_s(), index))
-            self._recorder.chats += 1
-            publishing.start(player, player.room, "chat", {"text": chatter.text()}, planned_s)
+            heapq.heapreplace(due, (load + chatter.pause_s(), index))
+            text = chatter.text()
+            if since_s >= self._comes_at_s[index] and player.joined:
+                self._recorder.counts["chats"] += 1
+                publishing.start(player, player.room, "chat", {"text": text}, start_s + since_s)
 
-    async def _fight(self, started_s: float, publishing: _Publishing) -> None:
-        planned_s = started_s
+    async def _fight(self, start_s: float, publishing: _Publishing) -> None:
+        planned_s = start_s
         while True:
             planned_s += _FIGHT_CHECK_S
-            await asyncio.sleep(max(0.0, planned_s - clock()))
+            await sleep_until(planned_s)
             for room, arena in self._arenas.items():
-                for fight in arena.fights(clock() - started_s):
-                    self._recorder.kills += 1
+                for fight in arena.fights(planned_s - start_s):
+                    self._recorder.counts["kills"] += 1
                     kill, death = _told(fight)
                     # Tasks start in the order of their creation, so the kill goes out before the death.
                     publishing.start(self._server, room, "kill", kill, planned_s)
                     publishing.start(self._server, room, "death", death, planned_s)
 
+    async def _close_intervals(self, measured_s: float) -> None:
+        interval_s = interval(self._scenario.duration_s)
+        closes_s = measured_s
+        await sleep_until(closes_s)
+        self._recorder.open_interval()
+        while True:
+            closes_s += interval_s
+            await sleep_until(closes_s)
+            self._recorder.close_interval()
+
     async def _await_deliveries(self) -> None:
-        missing = self._recorder.ledger.gaps()
-        deadline_s = clock() + self._config.drain_s
-        while missing and clock() < deadline_s:
+        ledger, watches = self._recorder.ledger, self._recorder.watches
+        missing = ledger.gaps()
+        now_s = clock()
+        deadline_s, positions_s = now_s + self._config.drain_s, now_s + _POSITIONS_S
+        while (missing and clock() < deadline_s) or (
+            clock() < positions_s and any(True for watch in watches for _ in watch.unseen())
+        ):
             await asyncio.sleep(_DELIVERY_CHECK_S)
             missing = [(receiver, event) for receiver, event in missing if receiver.misses(event)]
         # Whoever is not connected now cannot say what it would have got.
         for player in self._players:
-            if not player.game.connected:
+            if player.joined and not player.game.connected:
                 player.receiver.ended()
-                if player.game.closed is None and player.game.session is not None:
-                    self._recorder.problem(player.name, "not connected at the end")
+                if player.game.closed is None:
+                    self._recorder.tally.problem(player.name, "not connected at the end")
 
 
 class _Publishing:
@@ -183,6 +268,11 @@ class _Publishing:
         """Wait for the outcomes, up to a deadline."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
+
+
+def interval(duration_s: float) -> float:
+    """Length of an interval of the measured time: a second, or longer where there would be too many."""
+    return max(1.0, duration_s / _MAX_INTERVALS)
 
 
 def _told(fight: Fight) -> tuple[dict[str, object], dict[str, object]]:

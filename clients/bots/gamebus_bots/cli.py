@@ -1,93 +1,194 @@
-"""`gamebus bots`: play against a gateway from the command line."""
+"""`gamebus bots`: load tests from the command line."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from gamebus_bots.bots import Bots
+from gamebus_bots import loop
+from gamebus_bots.broker import NoStack
 from gamebus_bots.config import BotsConfig
-from gamebus_bots.live import summary, watch
+from gamebus_bots.crew import Crew, CrewError
+from gamebus_bots.live import watch
 from gamebus_bots.report import BotsReport
+from gamebus_bots.run import Plan
+from gamebus_bots.run import run as play
+from gamebus_bots.scenario import Scenario, ScenarioError, duration_s
+from gamebus_bots.scenario_files import find, shipped
+from gamebus_bots.summary import summary
+from gamebus_bots.target import NoTarget, find_secret, find_url
+from gamebus_bots.threshold import Threshold, ThresholdError
 from gamebus_client import GameClientError
 
-app = typer.Typer(help="Bots that play over real websockets and check what the bus promises.", no_args_is_help=True)
+EXIT_FAILED: Final = 1
+EXIT_INVALID: Final = 3
+EXIT_CROSSED: Final = 99
 
+app = typer.Typer(
+    help="Load tests: bots that play over real websockets, measure, and check what the bus promises.",
+    no_args_is_help=True,
+)
 
-@app.callback()
-def _group() -> None:
-    # Keeps `run` a sub-command: typer would fold a single one into the group.
-    pass
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="Websocket address of the gateway; without it that of a running `gamebus dev`.", show_default=False
+    ),
+]
+Folder = Annotated[Path, typer.Option(help="Folder of `gamebus dev`: its address, its secret, its brokers.")]
+Secret = Annotated[
+    str,
+    typer.Option(
+        "--token-secret", envvar="GAMEBUS_AUTH__SECRET", show_envvar=True, help="HMAC secret of the gateway's tokens."
+    ),
+]
+Players = Annotated[int | None, typer.Option(min=1, help="In place of the scenario's; so the next ones.")]
+Rooms = Annotated[int | None, typer.Option(min=1)]
+Duration = Annotated[str | None, typer.Option(help="Measured time: 500ms, 60s, 2m, 1h.")]
+Rate = Annotated[float | None, typer.Option(help="Positions a second of each player.")]
+Ramp = Annotated[str | None, typer.Option(help="Time in which the first players come.")]
+WarmUp = Annotated[str | None, typer.Option(help="Time after the ramp that is not measured.")]
+Processes = Annotated[int, typer.Option(min=1, help="Play with so many processes; each has whole rooms.")]
+Seed = Annotated[int, typer.Option(help="The same seed, the same game.")]
+Thresholds = Annotated[
+    list[str] | None,
+    typer.Option("--threshold", help="Must be kept, else exit code 99; may be repeated: 'position_p99<100ms'."),
+]
+DEFAULT_FOLDER: Final = Path(".gamebus/stack")
 
 
 @app.command()
 def run(
-    url: Annotated[str, typer.Option(help="Websocket address of the gateway.")] = "ws://127.0.0.1:8000/v1",
-    players: Annotated[int, typer.Option(min=1)] = 20,
-    rooms: Annotated[int, typer.Option(min=1)] = 2,
-    seconds: Annotated[float, typer.Option(min=0)] = 60.0,
-    rate_hz: Annotated[float, typer.Option(help="Positions a second of each player.")] = 20.0,
-    seed: Annotated[int, typer.Option(help="The same seed, the same game.")] = 1,
+    scenario: Annotated[
+        str, typer.Argument(help="Name, or path of a .toml or .py file; see `gamebus bots scenarios`.")
+    ],
+    url: Url = None,
+    players: Players = None,
+    rooms: Rooms = None,
+    duration: Duration = None,
+    rate_hz: Rate = None,
+    ramp: Ramp = None,
+    warm_up: WarmUp = None,
+    processes: Processes = 1,
+    seed: Seed = 1,
+    threshold: Thresholds = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+    hgrm: Annotated[
+        Path | None, typer.Option(help="Write a percentile distribution of each latency into this folder.")
+    ] = None,
     room_prefix: Annotated[str, typer.Option(help="Rooms are PREFIX-1, PREFIX-2, ...")] = "arena",
     player_prefix: Annotated[
         str, typer.Option(help="Players are PREFIX-1, ...; the game server PREFIX-server.")
     ] = "bot",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
-    token_secret: Annotated[
-        str,
-        typer.Option(envvar="GAMEBUS_AUTH__SECRET", show_envvar=True, help="HMAC secret of the gateway's tokens."),
-    ] = "",
-    combat: Annotated[bool, typer.Option(help="A game server publishes kills and deaths.")] = True,
+    combat: Annotated[bool | None, typer.Option(help="Whether a game server publishes kills and deaths.")] = None,
+    folder: Folder = DEFAULT_FOLDER,
+    token_secret: Secret = "",
 ) -> None:
-    """Play, show it, and say whether everything that is promised was kept.
+    """Play a scenario, show it, and judge it.
 
-    Exit code 0: kept; 1: something was lost, doubled, out of order or unknown, or a connection failed; 2: wrong usage.
+    Exit code 0: every promise and every threshold was kept. 99: a threshold was crossed. 1: a promise was broken, or there was no run.
+    3: the generator was saturated, so that the latencies say nothing. 2: wrong usage.
+
+    Example: gamebus bots run steady --players 200 --duration 60s --threshold 'position_p99<100ms'
     """
-    try:
+    with _usage():
+        given = _options(players, rooms, duration, rate_hz, ramp, warm_up, combat)
+        chosen = find(scenario).scaled(**given)
+        thresholds = _thresholds(chosen, threshold)
         config = BotsConfig(
-            url,
-            token_secret,
-            players=players,
-            rooms=rooms,
-            seconds=seconds,
-            rate_hz=rate_hz,
+            find_url(url, folder),
+            find_secret(token_secret, folder),
+            chosen,
             seed=seed,
             room_prefix=room_prefix,
             player_prefix=player_prefix,
-            combat=combat,
+            parts=processes,
         )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    console = Console()
-    try:
-        report = asyncio.run(_play(config, console))
-    except (GameClientError, ValueError) as error:
-        typer.echo(f"gamebus bots: {error}{_because(error)}", err=True)
-        raise typer.Exit(1) from error
+    report = _play(config, Plan(thresholds, folder), Console())
     if json_file is not None:
-        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
-    console.print(summary(report))
-    raise typer.Exit(0 if report.ok else 1)
+        json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if hgrm is not None:
+        _write_hgrm(report, hgrm)
+    Console().print(summary(report), soft_wrap=True, highlight=False)
+    raise typer.Exit(exit_code(report))
 
 
-async def _play(config: BotsConfig, console: Console) -> BotsReport:
-    bots = Bots(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, bots.request_stop)
-    watching = asyncio.create_task(watch(bots, console))
+@app.command()
+def scenarios() -> None:
+    """List the scenarios that ship."""
+    grid = Table(box=None, show_header=False, pad_edge=False)
+    for name, scenario in shipped().items():
+        grid.add_row(name, f"{scenario.players} in {scenario.rooms}", f"{scenario.duration_s:g} s", scenario.about)
+    Console().print(grid)
+
+
+def exit_code(report: BotsReport) -> int:
+    """What the run means to a program: a crossed threshold comes first, as with k6."""
+    if report.crossed:
+        return EXIT_CROSSED
+    if report.failures:
+        return EXIT_FAILED
+    return 0 if report.invalid is None else EXIT_INVALID
+
+
+class _usage:  # noqa: N801 - used as a function
+    """Turns what is wrong with the arguments into exit code 2."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (ScenarioError, ThresholdError, NoTarget)) or type(error) is ValueError:
+            raise typer.BadParameter(str(error)) from error
+
+
+def _options(
+    players: int | None,
+    rooms: int | None,
+    duration: str | None,
+    rate_hz: float | None,
+    ramp: str | None,
+    warm_up: str | None,
+    combat: bool | None,
+) -> dict[str, Any]:
+    return {
+        "players": players,
+        "rooms": rooms,
+        "duration_s": None if duration is None else duration_s(duration),
+        "rate_hz": rate_hz,
+        "ramp_s": None if ramp is None else duration_s(ramp),
+        "warm_up_s": None if warm_up is None else duration_s(warm_up),
+        "combat": combat,
+    }
+
+
+def _thresholds(scenario: Scenario, given: Iterable[str] | None) -> tuple[Threshold, ...]:
+    return tuple(Threshold.parse(text) for text in (*scenario.thresholds, *(given or ())))
+
+
+def _play(config: BotsConfig, plan: Plan, console: Console) -> BotsReport:
+    async def show(crew: Crew) -> None:
+        await watch(crew, config.scenario, console)
+
     try:
-        return await bots.run()
-    finally:
-        watching.cancel()
-        await asyncio.wait((watching,))
+        return loop.run(play(config, plan, show))
+    except (GameClientError, CrewError, NoStack) as error:
+        _fail(f"{error}{f' ({error.__cause__})' if error.__cause__ is not None else ''}")
 
 
-def _because(error: Exception) -> str:
-    return f" ({error.__cause__})" if error.__cause__ is not None else ""
+def _fail(words: str) -> NoReturn:
+    typer.echo(f"gamebus bots: {words}", err=True)
+    raise typer.Exit(EXIT_FAILED)
+
+
+def _write_hgrm(report: BotsReport, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, latency in report.tally.latencies.items():
+        if len(latency):
+            (folder / f"{name}.hgrm").write_bytes(latency.hgrm())

@@ -11,32 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_RING: Final = 512
-"""Positions per player whose planned time is kept: 25 s at 20 a second."""
-
 ORDERED_TOGETHER: Final = {"chat": "chat", "kill": "combat", "death": "combat"}
 """Event type -> class within which the wire protocol promises order."""
-
-
-class Flights:
-    """Planned send times of the newest positions, by player and seq. Bounded: older ones are forgotten."""
-
-    def __init__(self) -> None:
-        self._planned: dict[str, array[float]] = {}
-        self._newest: dict[str, int] = {}
-
-    def sent(self, player: str, seq: int, planned_s: float) -> None:
-        """A position goes out; seq rises by player."""
-        ring = self._planned.get(player)
-        if ring is None:
-            ring = self._planned[player] = array("d", bytes(8 * _RING))
-        ring[seq % _RING] = planned_s
-        self._newest[player] = seq
-
-    def planned_s(self, player: str, seq: int) -> float | None:
-        """When it was planned; None when unknown or too long ago."""
-        age = self._newest.get(player, -1) - seq
-        return self._planned[player][seq % _RING] if 0 <= age < _RING else None
 
 
 @dataclass(slots=True)
@@ -45,6 +21,8 @@ class Published:
 
     Attributes:
         number: of this room's events, from 0.
+        sent_s: when it was given to the client.
+        acked_s: when its outcome was known.
         outcome: None while it waits, then `acked`, `nacked` (surely not written) or `unknown`.
         attempts: sends until the ack.
     """
@@ -55,6 +33,8 @@ class Published:
     publisher: str
     number: int
     planned_s: float
+    sent_s: float
+    acked_s: float = 0.0
     outcome: str | None = None
     attempts: int = 1
 
@@ -72,12 +52,33 @@ class Receiver:
         """From when on every event must have come; None while that cannot be said."""
         self.delivered = 0
         self.duplicates = 0
+        self.resumed = 0
+        self.not_recovered = 0
+        self._lost_s: float | None = None
+        # When there was no connection, and everything was brought afterwards.
+        self._absences: list[tuple[float, float]] = []
 
-    def joined(self, now_s: float, *, recovered: bool | None) -> None:
-        """The room was entered; unless everything missed is brought, what came before is not owed."""
+    def lost(self, now_s: float) -> None:
+        """The connection is gone, and may come back."""
+        if self._lost_s is None:
+            self._lost_s = now_s
+
+    def joined(self, now_s: float, *, recovered: bool | None) -> float | None:
+        """The room was entered; unless everything missed is brought, what came before is not owed.
+
+        Returns:
+            how long the connection was away; None when it is the first one.
+        """
         self._connection = self._connection % 255 + 1
-        if recovered is not True:
+        lost_s, self._lost_s = self._lost_s, None
+        if recovered is True:
+            self.resumed += 1
+            if lost_s is not None:
+                self._absences.append((lost_s, now_s))
+        else:
+            self.not_recovered += recovered is False
             self.whole_since_s = now_s
+        return None if lost_s is None else now_s - lost_s
 
     def ended(self) -> None:
         """The connection ended for good: nothing is owed any more."""
@@ -96,6 +97,10 @@ class Receiver:
         if before == 0:
             self.orders[ORDERED_TOGETHER[event.type]].append(event.number)
         return True
+
+    def was_away(self, event: Published) -> bool:
+        """Whether an event was written while this bot had no connection, so that only the resume could bring it."""
+        return any(lost_s <= event.acked_s <= back_s for lost_s, back_s in self._absences)
 
     def misses(self, event: Published) -> bool:
         """Whether an acked event is owed to this bot and has not come."""
@@ -123,16 +128,19 @@ class Ledger:
         self.receivers.append(receiver)
         return receiver
 
-    def publish(self, event_id: str, room: str, event_type: str, publisher: str, planned_s: float) -> Published:
+    def publish(
+        self, event_id: str, room: str, event_type: str, publisher: str, planned_s: float, sent_s: float
+    ) -> Published:
         """An event is about to be published."""
         events = self._rooms.setdefault(room, [])
-        event = Published(event_id, room, event_type, publisher, len(events), planned_s)
+        event = Published(event_id, room, event_type, publisher, len(events), planned_s, sent_s)
         events.append(event)
         self._by_id[event_id] = event
         return event
 
-    def ended(self, event: Published, outcome: str, *, attempts: int = 1) -> None:
+    def ended(self, event: Published, outcome: str, now_s: float, *, attempts: int = 1) -> None:
         """The outcome of a publish is known."""
+        event.acked_s = now_s
         event.outcome = outcome
         event.attempts = attempts
         self.outcomes[outcome] += 1

@@ -3,90 +3,109 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections import Counter
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from gamebus_bots.bots import Bots
-from gamebus_bots.report import BotsReport, BotsSnapshot
+from gamebus_bots.clock import clock
+from gamebus_bots.metrics import PROMISED
+from gamebus_bots.scenario import Scenario
+from gamebus_bots.tally import Tally
+from gamebus_bots.timeline import Timeline
 
 _TABLE_S: Final = 0.5
 _LINES_S: Final = 2.0
 
 
-async def watch(bots: Bots, console: Console) -> None:
+class Watched(Protocol):
+    """A run."""
+
+    @property
+    def started_s(self) -> float | None:
+        """When playing began; None before."""
+
+    def live(self) -> Tally:
+        """The run as it stands."""
+
+
+async def watch(run: Watched, scenario: Scenario, console: Console) -> None:
     """Show the run until cancelled."""
+    view = _View(scenario)
     if not console.is_terminal:
         while True:
             await asyncio.sleep(_LINES_S)
-            console.print(line(bots.snapshot()), soft_wrap=True, highlight=False)
-    with Live(table(bots.snapshot()), console=console, auto_refresh=False) as live:
+            console.print(view.line(run), soft_wrap=True, highlight=False)
+    with Live(view.table(run), console=console, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(_TABLE_S)
-            live.update(table(bots.snapshot()), refresh=True)
+            live.update(view.table(run), refresh=True)
 
 
-def rows(snapshot: BotsSnapshot) -> list[tuple[str, str]]:
-    """What both views show, as names and values."""
-    durable, latency = snapshot.durable, snapshot.latency_ms
-    found = [
-        ("players", f"{snapshot.connected}/{snapshot.players} in {snapshot.rooms} rooms"),
-        ("realtime", f"{snapshot.realtime_sent_per_s:,.0f}/s sent, {snapshot.received_per_s:,.0f}/s received"),
-        ("durable", f"{snapshot.durable_acked_per_s:,.1f}/s acked, {durable.acked} of {durable.published}"),
-        ("events", f"{snapshot.kills} kills, {snapshot.chats} chats, {durable.delivered} deliveries"),
-        ("position", _pair(latency.position_p50, latency.position_p99)),
-        ("ack", _pair(latency.ack_p50, latency.ack_p99)),
-        ("chat", _pair(latency.chat_p50, latency.chat_p99)),
-        ("send lag", _pair(latency.send_lag_p50, latency.send_lag_p99)),
-    ]
-    trouble = {"nacked": durable.nacked, "unknown": durable.unknown, "duplicates": durable.duplicates}
-    trouble |= {"reconnects": snapshot.reconnects} | dict(snapshot.errors)
-    words = ", ".join(f"{count} {name}" for name, count in trouble.items() if count)
-    return [*found, ("trouble", words or "none")]
+class _View:
+    """What is shown; rates are those since the last look."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._timeline = Timeline(scenario)
+        self._last: tuple[float, Counter[str]] = (clock(), Counter())
+
+    def table(self, run: Watched) -> Table:
+        """For a terminal."""
+        now_s = clock()
+        grid = Table(title=f"gamebus bots: {self._progress(run, now_s)}", show_header=False, title_justify="left")
+        for name, value in self._rows(run.live(), now_s):
+            grid.add_row(name, value)
+        return grid
+
+    def line(self, run: Watched) -> str:
+        """For a file or a pipe."""
+        now_s = clock()
+        rows = "; ".join(f"{name} {value}" for name, value in self._rows(run.live(), now_s))
+        return f"{self._progress(run, now_s)}  {rows}"
+
+    def _progress(self, run: Watched, now_s: float) -> str:
+        if run.started_s is None:
+            return "connecting"
+        timeline, elapsed_s = self._timeline, now_s - run.started_s
+        measured_s = elapsed_s - timeline.measured_from_s
+        if elapsed_s > timeline.ends_s:
+            return "draining"
+        if measured_s < 0:
+            return f"warm-up, {-measured_s:.0f} s left"
+        return f"{measured_s:.0f} of {self._scenario.duration_s:g} s"
+
+    def _rows(self, tally: Tally, now_s: float) -> list[tuple[str, str]]:
+        counts = Counter(tally.counts)
+        last_s, last = self._last
+        self._last = (now_s, counts)
+        span_s = max(now_s - last_s, 1e-3)
+
+        def rate(name: str) -> str:
+            return f"{max(0, counts[name] - last[name]) / span_s:,.0f}/s"
+
+        found = [
+            ("players", f"{counts['connected']} of {self._scenario.players} in {self._scenario.rooms} rooms"),
+            ("realtime", f"{rate('sent')} sent, {rate('received')} received"),
+            (
+                "durable",
+                f"{rate('acked')} acked, {counts['acked']:,} of {counts['published']:,}; {rate('delivered')} delivered",
+            ),
+        ]
+        for name, words in (("position", "position"), ("ack", "ack"), ("chat", "chat")):
+            found.append((words, _spread(tally, f"{name}.response")))
+        found.append(("send lag", _spread(tally, "send_lag")))
+        trouble = {name: counts[name] for name in (*PROMISED, "nacked", "reconnects")} | dict(tally.errors)
+        words = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in trouble.items() if count)
+        return [*found, ("trouble", words or "none")]
 
 
-def table(snapshot: BotsSnapshot) -> Table:
-    """For a terminal."""
-    grid = Table(title=f"gamebus bots, {snapshot.elapsed_s:.0f} s", show_header=False, title_justify="left")
-    for name, value in rows(snapshot):
-        grid.add_row(name, value)
-    return grid
-
-
-def line(snapshot: BotsSnapshot) -> str:
-    """For a file or a pipe."""
-    return f"{snapshot.elapsed_s:6.1f} s  " + "; ".join(f"{name} {value}" for name, value in rows(snapshot))
-
-
-def summary(report: BotsReport) -> Table:
-    """The end."""
-    durable, realtime, latency = report.durable, report.realtime, report.latency_ms
-    grid = Table(title="gamebus bots: " + ("ok" if report.ok else "FAILED"), show_header=False, title_justify="left")
-    grid.add_row("played", f"{report.players} players in {report.rooms} rooms for {report.seconds:.1f} s")
-    dropped = "".join(f", {count} dropped {reason}" for reason, count in realtime.dropped.items())
-    sent = (
-        f"{realtime.sent} of {realtime.attempted} sent{dropped}; {realtime.received} received, {realtime.stale} stale"
+def _spread(tally: Tally, name: str) -> str:
+    latency = tally.latencies.get(name)
+    if latency is None or not len(latency):
+        return "no samples yet"
+    return (
+        ", ".join(f"{statistic} {latency.statistic_ms(statistic):.1f}" for statistic in ("p50", "p99", "max")) + " ms"
     )
-    grid.add_row("realtime", sent)
-    outcome = f"{durable.acked} of {durable.published} acked, {durable.nacked} nacked, {durable.unknown} unknown"
-    grid.add_row("durable", f"{outcome}; {durable.delivered} deliveries")
-    kept = f"{durable.duplicates} duplicates, {durable.gaps} gaps, {durable.out_of_order} out of order"
-    grid.add_row("promised", kept)
-    grid.add_row("position", _pair(latency.position_p50, latency.position_p99))
-    grid.add_row("ack", _pair(latency.ack_p50, latency.ack_p99))
-    grid.add_row("chat", _pair(latency.chat_p50, latency.chat_p99))
-    grid.add_row("send lag", _pair(latency.send_lag_p50, latency.send_lag_p99))
-    if report.errors or report.reconnects:
-        errors = "".join(f", {count} {code}" for code, count in report.errors.items())
-        grid.add_row("trouble", f"{report.reconnects} reconnects{errors}")
-    for player, words in list(report.problems.items())[:5]:
-        grid.add_row(player, "; ".join(words))
-    if report.failures:
-        grid.add_row("failed", ", ".join(report.failures))
-    return grid
-
-
-def _pair(p50: float | None, p99: float | None) -> str:
-    return "no samples" if p50 is None or p99 is None else f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"

@@ -1,126 +1,152 @@
-"""Everything that the bots of one run write down. Pure: times are arguments (seconds, one monotonic clock)."""
+"""Everything that the bots of one process write down. Pure: times are arguments (seconds, one monotonic clock)."""
 
 from __future__ import annotations
 
 from collections import Counter
-from math import ceil
+from math import ceil, isnan
 from random import Random
 from typing import Final
 
 from gamebus_bots.codec import SharedCodec
 from gamebus_bots.config import BotsConfig
+from gamebus_bots.flights import Flights, Watch, pairs
 from gamebus_bots.latency import Latency, Sampler
-from gamebus_bots.ledger import Flights, Ledger
-from gamebus_bots.report import AckedEvent, BotsReport, BotsSnapshot, DurableCounts, LatencyMs, RealtimeCounts
+from gamebus_bots.lean_connection import Traffic
+from gamebus_bots.ledger import Ledger
+from gamebus_bots.tally import RESPONSE, SERVICE, TIMED, Point, Tally, key
 
-# Samples a second that the bots can afford; up to it every received position is measured.
-_SAMPLES_PER_S: Final = 2_000
+# Samples a second that the bots can afford of each kind; up to it everything is measured.
+_SAMPLES_PER_S: Final = 4_000
+_COUNTED: Final = ("attempted", "sent", "received", "acked", "delivered", "bytes_sent", "bytes_received", "connected")
 
 
 class Recorder:
-    """Counts, latencies and the ledger of one run, shared by its bots."""
+    """Counts, latencies and the ledger of one process, shared by its bots."""
 
     def __init__(self, config: BotsConfig) -> None:
-        self._config = config
+        scenario = config.scenario
         rng = Random(config.seed)  # noqa: S311 - sampling
-        others = config.players / config.rooms - 1
-        updates_per_s = config.players * config.rate_hz * others
-        self.sampler = Sampler(max(1, ceil(updates_per_s / _SAMPLES_PER_S)), rng)
-        self.lag_sampler = Sampler(max(1, ceil(config.players * config.rate_hz / _SAMPLES_PER_S)), rng)
+        count = len(config.ranks)
+        others = max(1.0, scenario.players / scenario.rooms - 1)
+        self._pairs_limit = max(1, int(_SAMPLES_PER_S / scenario.rate_hz))
+        self._rng = rng
+        self.lag_sampler = _sampler(count * scenario.rate_hz, rng)
+        self.chat_sampler = _sampler(count * scenario.chat_hz * others, rng)
         self.codec = SharedCodec.msgpack()
+        self.traffic = Traffic()
         self.flights = Flights()
+        self.watches: list[Watch] = []
         self.ledger = Ledger()
-        self.position = Latency()
-        self.ack = Latency()
-        self.chat = Latency()
-        self.send_lag = Latency()
-        self.attempted = 0
-        self.sent = 0
-        self.received = 0
-        self.stale = 0
-        self.kills = 0
-        self.chats = 0
-        self.reconnects = 0
-        self.connected = 0
-        self.dropped: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-        self.problems: dict[str, list[str]] = {}
-        # (time, sent, received, acked) of the last snapshot.
-        self._last: tuple[float, int, int, int] | None = None
+        self.tally = Tally()
+        self.counts: Counter[str] = self.tally.counts
+        self._window = (float("inf"), float("inf"))
+        # Responses of the present interval; totals take them when it closes.
+        self._current = {name: Latency() for name in TIMED}
+        self._last: Counter[str] = Counter()
 
-    def problem(self, player: str, words: str) -> None:
-        """Something went wrong with a player's connection."""
-        self.problems.setdefault(player, []).append(words)
+    def watch(self, rooms: list[list[str]]) -> dict[str, Watch]:
+        """Choose who watches whom; receiver -> its watch."""
+        chosen, total = pairs(rooms, self._pairs_limit, self._rng)
+        self.counts["pairs"], self.counts["pairs_watched"] = total, len(chosen)
+        watches: dict[str, Watch] = {}
+        for receiver, player in chosen:
+            watches.setdefault(receiver, Watch(self.flights)).players.append(player)
+        self.watches = list(watches.values())
+        return watches
 
-    def durable(self, *, final: bool = False) -> DurableCounts:
-        """Counts so far; gaps and order are looked for at the end only."""
-        ledger = self.ledger
-        return DurableCounts(
-            published=len(ledger),
-            acked=ledger.outcomes["acked"],
-            nacked=ledger.outcomes["nacked"],
-            unknown=ledger.outcomes["unknown"],
-            delivered=sum(receiver.delivered for receiver in ledger.receivers),
-            duplicates=sum(receiver.duplicates for receiver in ledger.receivers),
-            gaps=len(ledger.gaps()) if final else 0,
-            out_of_order=ledger.out_of_order() if final else 0,
+    def measure(self, from_s: float, until_s: float) -> None:
+        """Set the measured time: latencies of what is planned in it are kept."""
+        self._window = (from_s, until_s)
+
+    def measures(self, planned_s: float) -> bool:
+        """Whether a planned time is in the measured time."""
+        return self._window[0] <= planned_s < self._window[1]
+
+    def took(self, name: str, planned_s: float, sent_s: float, now_s: float) -> None:
+        """Something planned and sent has come; NaN: it was never sent itself."""
+        if self._window[0] <= planned_s < self._window[1]:
+            self._current[name].record(now_s - planned_s)
+            if not isnan(sent_s):
+                self.tally.latencies[key(name, SERVICE)].record(now_s - sent_s)
+
+    def lagged(self, planned_s: float, now_s: float) -> None:
+        """Something was sent."""
+        if self._window[0] <= planned_s < self._window[1]:
+            self.tally.latencies["send_lag"].record(now_s - planned_s)
+
+    def open_interval(self) -> None:
+        """The measured time begins: what was counted before belongs to no interval."""
+        self._last = self._running()
+
+    def close_interval(self) -> None:
+        """An interval of the measured time is over."""
+        running = self._running()
+        counts = Counter({name: running[name] - self._last[name] for name in _COUNTED if name != "connected"})
+        counts["connected"] = running["connected"]
+        self._last = running
+        encoded = {name: latency.encoded() for name, latency in self._current.items() if len(latency)}
+        self.tally.points.append(Point(counts, encoded))
+        self._to_totals()
+
+    def finish(self, now_s: float) -> Tally:
+        """The outcome, once everything is over: what has not come by now is as late as it is now."""
+        counts, ledger = self.counts, self.ledger
+        for watch in self.watches:
+            for planned_s, sent_s in watch.unseen():
+                if self.measures(planned_s) and not isnan(sent_s):
+                    counts["unseen"] += 1
+                    self.took("position", planned_s, sent_s, now_s)
+            counts["stale"] += watch.stale
+            self.tally.latencies[key("position", RESPONSE)].clipped += watch.forgotten
+        self._to_totals()
+        counts |= self._elsewhere()
+        for receiver, event in ledger.gaps():
+            counts["missed_after_resume" if receiver.was_away(event) else "gaps"] += 1
+        counts["out_of_order"] = ledger.out_of_order()
+        counts["foreign"] = ledger.foreign
+        return self.tally
+
+    def live(self) -> Tally:
+        """The run as it stands: counts and latencies, without what only the end can tell."""
+        totals = {key(name, RESPONSE): self.tally.latencies[key(name, RESPONSE)] for name in TIMED}
+        live = Tally(counts=self._running(), errors=self.tally.errors)
+        live.latencies = {
+            name: Latency.sum((total, self._current[name.partition(".")[0]])) for name, total in totals.items()
+        }
+        live.latencies["send_lag"] = self.tally.latencies["send_lag"]
+        return live
+
+    def _running(self) -> Counter[str]:
+        return Counter({**self.counts, **self._elsewhere()})
+
+    def _elsewhere(self) -> Counter[str]:
+        """Counts that are kept by others."""
+        ledger, traffic = self.ledger, self.traffic
+        receivers = ledger.receivers
+        return Counter(
+            {
+                "published": len(ledger),
+                "acked": ledger.outcomes["acked"],
+                "nacked": ledger.outcomes["nacked"],
+                "unknown": ledger.outcomes["unknown"],
+                "delivered": sum(receiver.delivered for receiver in receivers),
+                "duplicates": sum(receiver.duplicates for receiver in receivers),
+                "resumed": sum(receiver.resumed for receiver in receivers),
+                "not_recovered": sum(receiver.not_recovered for receiver in receivers),
+                "connections": traffic.connections,
+                "bytes_sent": traffic.bytes_sent,
+                "bytes_received": traffic.bytes_received,
+                "frames_sent": traffic.frames_sent,
+                "frames_received": traffic.frames_received,
+            }
         )
 
-    def latency_ms(self) -> LatencyMs:
-        """Percentiles so far."""
-        return LatencyMs(
-            *self.position.percentiles_ms(),
-            *self.ack.percentiles_ms(),
-            *self.chat.percentiles_ms(),
-            *self.send_lag.percentiles_ms(),
-            clipped=sum(latency.clipped for latency in (self.position, self.ack, self.chat, self.send_lag)),
-            position_sampled_of=self.sampler.stride,
-        )
+    def _to_totals(self) -> None:
+        for name, latency in self._current.items():
+            if len(latency):
+                self.tally.latencies[key(name, RESPONSE)].add(latency)
+                self._current[name] = Latency()
 
-    def snapshot(self, now_s: float, started_s: float | None) -> BotsSnapshot:
-        """The run as it stands; each call gives rates since the one before."""
-        durable = self.durable()
-        present = (now_s, self.sent, self.received, durable.acked)
-        last = self._last or (started_s or now_s, 0, 0, 0)
-        self._last = present
-        span_s = max(now_s - last[0], 1e-3)
-        sent, received, acked = (round((new - old) / span_s, 1) for new, old in zip(present[1:], last[1:], strict=True))
-        return BotsSnapshot(
-            elapsed_s=0.0 if started_s is None else now_s - started_s,
-            connected=self.connected,
-            players=self._config.players,
-            rooms=self._config.rooms,
-            realtime_sent_per_s=sent,
-            received_per_s=received,
-            durable_acked_per_s=acked,
-            durable=durable,
-            latency_ms=self.latency_ms(),
-            kills=self.kills,
-            chats=self.chats,
-            reconnects=self.reconnects,
-            errors=dict(self.errors),
-        )
 
-    def report(self, seconds: float) -> BotsReport:
-        """The outcome, once everything is over."""
-        return BotsReport(
-            players=self._config.players,
-            rooms=self._config.rooms,
-            seconds=round(seconds, 3),
-            realtime=RealtimeCounts(
-                attempted=self.attempted,
-                sent=self.sent,
-                dropped=dict(self.dropped),
-                received=self.received,
-                stale=self.stale,
-            ),
-            durable=self.durable(final=True),
-            latency_ms=self.latency_ms(),
-            kills=self.kills,
-            chats=self.chats,
-            reconnects=self.reconnects,
-            foreign=self.ledger.foreign,
-            errors=dict(self.errors),
-            problems={player: tuple(words) for player, words in self.problems.items()},
-            acked=tuple(AckedEvent(event.room, event.type, event.publisher, event.id) for event in self.ledger.acked()),
-        )
+def _sampler(per_s: float, rng: Random) -> Sampler:
+    return Sampler(max(1, ceil(per_s / _SAMPLES_PER_S)), rng)

@@ -2,83 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from gamebus_bots.latency import STATISTICS, Latency
+from gamebus_bots.metrics import PROMISED, RATES, measure
+from gamebus_bots.scenario import Scenario
+from gamebus_bots.tally import Tally
+from gamebus_bots.threshold import Judged, Threshold
 
-@dataclass(frozen=True, slots=True)
-class RealtimeCounts:
-    """Positions and heartbeats.
+SATURATED_MS: Final = 5.0
+"""Send lag p99 past which a run says nothing about the servers: the generator was the bottleneck."""
 
-    Attributes:
-        attempted: planned sends that came due.
-        sent: written to a socket.
-        dropped: not written, by reason of the client.
-        received: positions of others that came with ticks. Overtaken positions are merged by design, so this is no loss count.
-        stale: received positions that were not newer than the one seen before of the same player (of the sampled ones).
-    """
-
-    attempted: int = 0
-    sent: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    received: int = 0
-    stale: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DurableCounts:
-    """Chats, kills and deaths.
-
-    Attributes:
-        published: taken by the clients; each is one of the next three, once the run is over.
-        acked: written.
-        nacked: surely not written.
-        unknown: may have been written.
-        delivered: deliveries to bots.
-        duplicates: the same event more than once on one connection.
-        gaps: acked events that a bot should have got and did not, once for each such bot.
-        out_of_order: deliveries against the order of the room and class, or against that of their publisher.
-    """
-
-    published: int = 0
-    acked: int = 0
-    nacked: int = 0
-    unknown: int = 0
-    delivered: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    out_of_order: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyMs:
-    """Latencies in milliseconds, from the planned send time; None without samples.
-
-    `position`: to the receipt of the tick by another bot. `ack`: to the ack. `chat`: to the delivery to another bot.
-    `send_lag`: to the actual send, which is the bots' own share in all of them.
-    """
-
-    position_p50: float | None
-    position_p99: float | None
-    ack_p50: float | None
-    ack_p99: float | None
-    chat_p50: float | None
-    chat_p99: float | None
-    send_lag_p50: float | None
-    send_lag_p99: float | None
-    clipped: int = 0
-    position_sampled_of: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class AckedEvent:
-    """An event that the gateway acknowledged: it must have had its effect once."""
-
-    room: str
-    type: str
-    publisher_sub: str
-    id: str
+FORMAT: Final = "gamebus-bots/2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,67 +23,120 @@ class BotsReport:
     """The outcome of a run.
 
     Attributes:
-        seconds: how long positions were sent.
-        foreign: deliveries of events that no bot of this run published.
-        errors: refusals by wire code, and lost connections by close code (`close 4001`).
-        problems: what went wrong with the connection of a player, in words.
-        acked: every acknowledged event.
+        scenario: what was played, options of the command line included.
+        tally: what was counted and measured.
+        figures: the same by name, see :mod:`gamebus_bots.metrics`.
+        thresholds: what became of them.
+        interval_s: length of an interval of the measured time.
+        environment: where it took place.
+        servers: CPU and memory of local servers over time; empty when there are none on this machine.
+        options: what else was asked for.
+        notes: what a reader of the figures should know.
+        acked: every acknowledged event as (room, publisher, id); only of runs in one process.
     """
 
-    players: int
-    rooms: int
-    seconds: float
-    realtime: RealtimeCounts
-    durable: DurableCounts
-    latency_ms: LatencyMs
-    kills: int
-    chats: int
-    reconnects: int
-    foreign: int
-    errors: Mapping[str, int]
-    problems: Mapping[str, tuple[str, ...]]
-    acked: tuple[AckedEvent, ...]
+    scenario: Scenario
+    tally: Tally
+    figures: Mapping[str, float | None]
+    thresholds: tuple[Judged, ...]
+    interval_s: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    servers: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    acked: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long was measured."""
+        return self.tally.counts["played_ms"] / 1000
 
     @property
     def failures(self) -> tuple[str, ...]:
         """What was promised and not kept, in words; empty when all is well."""
-        durable = self.durable
-        found = {
-            "duplicates": durable.duplicates,
-            "gaps": durable.gaps,
-            "deliveries out of order": durable.out_of_order,
-            "publishes of unknown outcome": durable.unknown,
-            "players with a failed connection": len(self.problems),
-        }
-        return tuple(f"{count} {name}" for name, count in found.items() if count)
+        counts = self.tally.counts
+        return tuple(f"{counts[name]} {name.replace('_', ' ')}" for name in PROMISED if counts[name])
+
+    @property
+    def crossed(self) -> bool:
+        """Whether a threshold was crossed."""
+        return not all(judged.kept for judged in self.thresholds)
+
+    @property
+    def invalid(self) -> str | None:
+        """Why the latencies say nothing about the servers; None when they do."""
+        lag_ms = self.figures["send_lag_p99"]
+        if lag_ms is None or lag_ms <= SATURATED_MS:
+            return None
+        return (
+            f"generator saturated: its own send lag is {lag_ms:.1f} ms at p99, above {SATURATED_MS:.0f} ms; "
+            "use more --processes, fewer players, or another machine"
+        )
 
     @property
     def ok(self) -> bool:
-        """Whether everything that is promised was kept."""
-        return not self.failures
+        """Whether everything that is promised, and every threshold, was kept."""
+        return not self.failures and not self.crossed
+
+    def latency_ms(self, name: str) -> float | None:
+        """A figure, rounded for people."""
+        value = self.figures[name]
+        return None if value is None else round(value, 2)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; the acked events by room and type, as `publisher/id`."""
-        acked: dict[str, dict[str, list[str]]] = {}
-        for event in self.acked:
-            acked.setdefault(event.room, {}).setdefault(event.type, []).append(f"{event.publisher_sub}/{event.id}")
-        return asdict(self) | {"acked": acked, "failures": list(self.failures), "ok": self.ok}
+        """For JSON."""
+        tally = self.tally
+        return {
+            "format": FORMAT,
+            "ok": self.ok,
+            "valid": self.invalid is None,
+            "invalid": self.invalid,
+            "failures": list(self.failures),
+            "thresholds": [asdict(judged) for judged in self.thresholds],
+            "scenario": asdict(self.scenario),
+            "options": dict(self.options),
+            "seconds": self.seconds,
+            "figures": dict(self.figures),
+            "dropped": dict(tally.dropped),
+            "errors": dict(tally.errors),
+            "problems": dict(tally.problems),
+            "pairs": {"watched": tally.counts["pairs_watched"], "all": tally.counts["pairs"]},
+            "notes": list(self.notes),
+            "environment": dict(self.environment),
+            "servers": dict(self.servers),
+            "interval_s": self.interval_s,
+            "series": series(tally, self.interval_s),
+            "latencies": {name: _latency(latency) for name, latency in tally.latencies.items()},
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class BotsSnapshot:
-    """The run as it stands, for a live view. Rates are per second since the snapshot before."""
+def conclude(
+    scenario: Scenario, tally: Tally, *, thresholds: Iterable[Threshold] = (), interval_s: float, **about: Any
+) -> BotsReport:
+    """Judge what was counted."""
+    figures = measure(tally)
+    judged = tuple(threshold.judge(figures) for threshold in thresholds)
+    return BotsReport(scenario, tally, figures, judged, interval_s, **about)
 
-    elapsed_s: float
-    connected: int
-    players: int
-    rooms: int
-    realtime_sent_per_s: float
-    received_per_s: float
-    durable_acked_per_s: float
-    durable: DurableCounts
-    latency_ms: LatencyMs
-    kills: int
-    chats: int
-    reconnects: int
-    errors: Mapping[str, int]
+
+def series(tally: Tally, interval_s: float) -> dict[str, list[float | None]]:
+    """The measured time in intervals: its beginning in seconds, rates, and latencies in milliseconds."""
+    found: dict[str, list[float | None]] = {"t": [], "connected": []}
+    for number, point in enumerate(tally.points):
+        found["t"].append(round(number * interval_s, 3))
+        found["connected"].append(point.counts["connected"])
+        for name in RATES:
+            found.setdefault(f"{name}_per_s", []).append(round(point.counts[name] / interval_s, 1))
+        for name in ("position", "ack", "chat"):
+            encoded = point.latencies.get(name)
+            latency = None if encoded is None else Latency.decoded(encoded)
+            for statistic in ("p50", "p99", "max"):
+                value = None if latency is None else latency.statistic_ms(statistic)
+                found.setdefault(f"{name}_{statistic}", []).append(value)
+    return found
+
+
+def _latency(latency: Latency) -> dict[str, Any]:
+    statistics = {name: latency.statistic_ms(name) for name in STATISTICS}
+    spectrum = latency.spectrum()
+    return {"count": len(latency), **statistics, "spectrum": spectrum, **latency.encoded()}

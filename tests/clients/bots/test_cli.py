@@ -1,13 +1,18 @@
-"""`gamebus bots run` as a process, against the relay."""
+"""`gamebus bots` as a process, against the relay."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
+from gamebus_bots.scenario_files import shipped
 from tests.clients.bots.relay import SECRET, Faults, Relay
 
 PROGRAM = "from gamebus_bots.cli import app; app()"
@@ -18,10 +23,10 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
         sys.executable,
         "-c",
         PROGRAM,
-        "run",
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200"},
     )
 
 
@@ -32,25 +37,85 @@ async def finish(process: asyncio.subprocess.Process) -> tuple[int | None, str, 
 
 class TestRun:
     async def test_reports_and_exits_0(self, tmp_path: Path) -> None:
-        """A clean run prints its summary, writes the report as JSON and exits 0."""
+        """A clean run shows progress and summary in lines, writes the report and the distributions, and exits 0 (3: a busy machine)."""
         path = tmp_path / "report.json"
         async with Relay() as relay:
-            process = await start(
-                "--url", relay.url, "--players", "4", "--seconds", "1", "--json", str(path), "--token-secret", SECRET
+            code, out, err = await finish(
+                await start(
+                    *("run", "steady", "--url", relay.url, "--token-secret", SECRET),
+                    *("--players", "4", "--rooms", "2", "--duration", "2500ms"),
+                    *("--ramp", "0s", "--warm-up", "0s", "--json", str(path), "--hgrm", str(tmp_path / "hgrm")),
+                    *("--threshold", "sent>10", "--threshold", "gaps==0"),
+                )
             )
-            code, out, err = await finish(process)
 
-        assert (code, err) == (0, "")
-        assert "gamebus bots: ok" in out
+        assert (code in (0, 3), err) == (True, "")
+        assert "of 2.5 s" in out
+        assert out.index("✓ sent>10") < out.index("RESULTS") < out.index("NETWORK") < out.index("every promise kept")
         report = json.loads(path.read_text())
         assert report["ok"] is True
-        assert report["players"] == 4
-        assert report["realtime"]["sent"] > 0
+        assert report["valid"] is (code == 0)
+        assert report["scenario"]["players"] == 4
+        assert report["figures"]["sent"] > 0
+        assert report["environment"]["cpu"]
+        assert (tmp_path / "hgrm" / "position.response.hgrm").exists()
+
+    async def test_several_processes_are_one_run(self, tmp_path: Path) -> None:
+        """Each plays whole rooms; counts and histograms are those of all."""
+        path = tmp_path / "report.json"
+        async with Relay() as relay:
+            code, _, err = await finish(
+                await start(
+                    *("run", "steady", "--url", relay.url, "--players", "6", "--rooms", "3", "--processes", "2"),
+                    *("--duration", "1500ms", "--ramp", "0s", "--warm-up", "0s", "--json", str(path)),
+                    *("--token-secret", SECRET, "--rate-hz", "20"),
+                )
+            )
+
+        assert (code in (0, 3), err) == (True, "")
+        report = json.loads(path.read_text())
+        assert report["options"]["processes"] == 2
+        assert set(relay.moves) == {f"bot-{number}" for number in range(1, 7)}
+        assert report["figures"]["acked"] == len(relay.published)
+        assert report["figures"]["delivered"] == sum(2 for _ in relay.published)
+        assert relay.positions <= report["latencies"]["position.response"]["count"] + 6
+        assert report["pairs"] == {"watched": 6, "all": 6}
+
+    async def test_a_process_that_dies_fails_the_run(self) -> None:
+        """Clearly, and without leaving the others behind."""
+        async with Relay() as relay:
+            process = await start(
+                *("run", "steady", "--url", relay.url, "--players", "4", "--rooms", "2", "--processes", "2"),
+                *("--duration", "60s", "--token-secret", SECRET),
+            )
+            await relay.playing.wait()
+            workers = psutil.Process(process.pid).children()
+            workers[0].kill()
+            code, _, err = await finish(process)
+            gone, alive = psutil.wait_procs(workers, timeout=20)
+
+        assert code == 1
+        assert "ended with -9 before the run was over" in err
+        assert (len(gone), alive) == (2, [])
+
+    async def test_a_crossed_threshold_exits_99(self) -> None:
+        """As k6 does; an interrupt ends the run gracefully, with the summary."""
+        async with Relay(enough=1) as relay:
+            process = await start(
+                *("run", "chat-storm", "--url", relay.url, "--players", "8", "--token-secret", SECRET),
+                *("--threshold", "acked>=1000000", "--warm-up", "0s", "--ramp", "0s"),
+            )
+            await relay.reached.wait()
+            process.send_signal(signal.SIGINT)
+            code, out, _ = await finish(process)
+
+        assert code == 99
+        assert "✗ acked>=1000000" in out
 
     async def test_a_broken_promise_exits_1(self) -> None:
-        """Duplicates are shown and fail the run; an interrupt ends it gracefully, with the summary."""
+        """Duplicates are shown and fail the run."""
         async with Relay(Faults(duplicate=frozenset({1})), enough=1) as relay:
-            process = await start("--url", relay.url, "--players", "8", "--token-secret", SECRET)
+            process = await start("run", "chat-storm", "--url", relay.url, "--players", "8", "--token-secret", SECRET)
             await relay.reached.wait()
             process.send_signal(signal.SIGINT)
             code, out, _ = await finish(process)
@@ -59,16 +124,56 @@ class TestRun:
         assert "FAILED" in out
         assert "1 duplicates" in out
 
-    async def test_no_secret_is_wrong_usage(self) -> None:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("steady", "--url", "ws://127.0.0.1:9"), "gamebus dev"),
+            (("nonsense",), "reconnect-storm"),
+            (("steady", "--players", "1", "--rooms", "2"), "1 players in 2 rooms"),
+            (("steady", "--duration", "soon"), "60s"),
+            (("steady", "--threshold", "position_p98<1ms"), "position_p9"),
+            (("hotspot", "--processes", "2"), "a room is played whole"),
+        ],
+    )
+    async def test_wrong_usage_says_what_to_do(self, arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+        """Nonsense is refused with exit code 2 before anything is played."""
+        async with Relay() as relay:
+            given = arguments if "--url" in arguments else (*arguments, "--url", relay.url)
+            code, _, err = await finish(await start("run", *given, "--token-secret", SECRET))
+
+        assert code == 2
+        assert words in " ".join(err.replace("│", " ").split())
+
+    async def test_no_secret_is_wrong_usage(self, tmp_path: Path) -> None:
         """The message says what is missing."""
-        code, _, err = await finish(await start("--url", "ws://127.0.0.1:9", "--token-secret", ""))
+        async with Relay() as relay:
+            code, _, err = await finish(
+                await start("run", "steady", "--url", relay.url, "--folder", str(tmp_path), "--token-secret", "")
+            )
 
         assert code == 2
         assert "secret" in err
 
-    async def test_more_rooms_than_players_is_wrong_usage(self) -> None:
-        """Nonsense is refused before anything is dialled."""
-        code, _, err = await finish(await start("--players", "1", "--rooms", "2", "--token-secret", SECRET))
+    async def test_finds_a_running_dev(self, tmp_path: Path) -> None:
+        """Address and secret come from the folder of `gamebus dev`."""
+        async with Relay() as relay:
+            (tmp_path / "dev.json").write_text(json.dumps({"gateway": relay.url}))
+            (tmp_path / "secret").write_text(SECRET)
+            code, out, _ = await finish(
+                await start(
+                    *("run", "steady", "--players", "2", "--duration", "500ms", "--ramp", "0s", "--warm-up", "0s"),
+                    *("--folder", str(tmp_path)),
+                )
+            )
 
-        assert code == 2
-        assert "1 players in 2 rooms" in err
+        assert code in (0, 3)
+        assert "every promise kept" in out
+
+
+class TestScenarios:
+    async def test_are_listed_with_a_line_each(self) -> None:
+        """Every one that ships."""
+        code, out, _ = await finish(await start("scenarios"))
+        assert code == 0
+        for name, scenario in shipped().items():
+            assert any(line.startswith(name) and scenario.about[:30] in line for line in out.splitlines())

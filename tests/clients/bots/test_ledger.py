@@ -5,20 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamebus_bots.ledger import Flights, Ledger, agreed_order
-
-
-class TestFlights:
-    def test_finds_the_planned_time_of_recent_positions(self) -> None:
-        """By player and seq, as long as it is in the ring; never that of another position in the same place."""
-        flights = Flights()
-        for seq in range(1, 2001):
-            flights.sent("a", seq, seq / 10)
-        assert flights.planned_s("a", 2000) == 200.0
-        assert flights.planned_s("a", 1489) == 148.9
-        assert flights.planned_s("a", 1488) is None
-        assert flights.planned_s("a", 2001) is None
-        assert flights.planned_s("b", 1) is None
+from gamebus_bots.ledger import Ledger, agreed_order
 
 
 class TestAgreedOrder:
@@ -45,8 +32,8 @@ class TestLedger:
         early, late, lost = ledger.receiver("r"), ledger.receiver("r"), ledger.receiver("r")
         early.joined(0.0, recovered=None)
         lost.joined(0.0, recovered=None)
-        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0)
-        ledger.ended(event, "acked")
+        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0, sent_s=1.0)
+        ledger.ended(event, "acked", 1.0)
         late.joined(2.0, recovered=None)
         lost.joined(2.0, recovered=False)
         assert ledger.gaps() == [(early, event)]
@@ -56,8 +43,8 @@ class TestLedger:
         ledger = Ledger()
         receiver = ledger.receiver("r")
         receiver.joined(0.0, recovered=None)
-        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0)
-        ledger.ended(event, "acked")
+        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0, sent_s=1.0)
+        ledger.ended(event, "acked", 1.0)
         receiver.joined(2.0, recovered=True)
         assert ledger.gaps() == [(receiver, event)]
         assert receiver.got(event)
@@ -68,7 +55,7 @@ class TestLedger:
         ledger = Ledger()
         receiver = ledger.receiver("r")
         receiver.joined(0.0, recovered=None)
-        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0)
+        event = ledger.publish("a", "r", "chat", "p", planned_s=1.0, sent_s=1.0)
         assert receiver.got(event)
         assert not receiver.got(event)
         receiver.joined(2.0, recovered=True)
@@ -81,7 +68,7 @@ class TestLedger:
         receiver = ledger.receiver("r")
         receiver.joined(0.0, recovered=None)
         for number, outcome in enumerate(("nacked", "unknown")):
-            ledger.ended(ledger.publish(str(number), "r", "chat", "p", planned_s=1.0), outcome)
+            ledger.ended(ledger.publish(str(number), "r", "chat", "p", planned_s=1.0, sent_s=1.0), outcome, 1.0)
         assert ledger.gaps() == []
 
     def test_order_is_kept_within_a_class_only(self) -> None:
@@ -89,7 +76,7 @@ class TestLedger:
         ledger = Ledger()
         receivers = [ledger.receiver("r"), ledger.receiver("r")]
         chat, kill, death = (
-            ledger.publish(event_type, "r", event_type, "server", planned_s=1.0)
+            ledger.publish(event_type, "r", event_type, "server", planned_s=1.0, sent_s=1.0)
             for event_type in ("chat", "kill", "death")
         )
         for receiver, order in zip(receivers, ((chat, kill, death), (kill, chat, death)), strict=True):
@@ -103,12 +90,12 @@ class TestLedger:
         ledger = Ledger()
         receiver = ledger.receiver("r")
         receiver.joined(0.0, recovered=None)
-        first = ledger.publish("a", "r", "chat", "p", planned_s=1.0)
-        second = ledger.publish("b", "r", "chat", "p", planned_s=2.0)
+        first = ledger.publish("a", "r", "chat", "p", planned_s=1.0, sent_s=1.0)
+        second = ledger.publish("b", "r", "chat", "p", planned_s=2.0, sent_s=2.0)
         receiver.got(second)
         receiver.got(first)
         assert ledger.out_of_order() == 1
-        ledger.ended(first, "acked", attempts=2)
+        ledger.ended(first, "acked", 1.0, attempts=2)
         assert ledger.out_of_order() == 0
 
     def test_strangers_are_counted_apart(self) -> None:
