@@ -39,6 +39,8 @@ _MOMENT_S: Final = 0.001
 # Late sends in a row before the loop gives way to the readers.
 _BURST: Final = 64
 _MAX_INTERVALS: Final = 600
+# Part of an interval that is worth one of its own, at the end.
+_SHORTEST: Final = 0.1
 
 
 async def _now() -> float:
@@ -155,7 +157,9 @@ class Bots:
                     await self._stop.wait()
             for task in tasks:
                 task.cancel()
-        measured_s = min(clock(), ends_s) - start_s - timeline.measured_from_s
+        ended_s = clock()
+        self._recorder.close_interval(ended_s, at_least_s=_SHORTEST * interval(self._scenario.duration_s))
+        measured_s = min(ended_s, ends_s) - start_s - timeline.measured_from_s
         self._recorder.counts["played_ms"] = round(max(0.0, measured_s) * 1000)
         await publishing.settled(self._config.drain_s)
 
@@ -228,11 +232,11 @@ class Bots:
         interval_s = interval(self._scenario.duration_s)
         closes_s = measured_s
         await sleep_until(closes_s)
-        self._recorder.open_interval()
+        self._recorder.open_interval(clock())
         while True:
             closes_s += interval_s
             await sleep_until(closes_s)
-            self._recorder.close_interval()
+            self._recorder.close_interval(clock())
 
     async def _await_deliveries(self) -> None:
         ledger, watches = self._recorder.ledger, self._recorder.watches

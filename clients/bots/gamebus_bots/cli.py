@@ -15,6 +15,7 @@ from gamebus_bots import loop
 from gamebus_bots.broker import NoStack
 from gamebus_bots.config import BotsConfig
 from gamebus_bots.crew import Crew, CrewError
+from gamebus_bots.html_report import html
 from gamebus_bots.live import watch
 from gamebus_bots.report import BotsReport
 from gamebus_bots.run import Plan
@@ -79,6 +80,9 @@ def run(
     seed: Seed = 1,
     threshold: Thresholds = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with charts to this file; it opens by itself.")
+    ] = None,
     hgrm: Annotated[
         Path | None, typer.Option(help="Write a percentile distribution of each latency into this folder.")
     ] = None,
@@ -113,6 +117,8 @@ def run(
     report = _play(config, Plan(thresholds, folder), Console())
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if html_file is not None:
+        html_file.write_text(html(report), encoding="utf-8")
     if hgrm is not None:
         _write_hgrm(report, hgrm)
     Console().print(summary(report), soft_wrap=True, highlight=False)

@@ -43,6 +43,7 @@ class Recorder:
         # Responses of the present interval; totals take them when it closes.
         self._current = {name: Latency() for name in TIMED}
         self._last: Counter[str] = Counter()
+        self._opened_s = float("inf")
 
     def watch(self, rooms: list[list[str]]) -> dict[str, Watch]:
         """Choose who watches whom; receiver -> its watch."""
@@ -74,18 +75,22 @@ class Recorder:
         if self._window[0] <= planned_s < self._window[1]:
             self.tally.latencies["send_lag"].record(now_s - planned_s)
 
-    def open_interval(self) -> None:
+    def open_interval(self, now_s: float) -> None:
         """The measured time begins: what was counted before belongs to no interval."""
-        self._last = self._running()
+        self._last, self._opened_s = self._running(), now_s
 
-    def close_interval(self) -> None:
-        """An interval of the measured time is over."""
+    def close_interval(self, now_s: float, *, at_least_s: float = 0.0) -> None:
+        """An interval of the measured time is over; nothing happens when it is shorter than that, or none began."""
+        span_s = now_s - self._opened_s
+        if span_s < at_least_s:
+            return
+        self._opened_s = now_s
         running = self._running()
         counts = Counter({name: running[name] - self._last[name] for name in _COUNTED if name != "connected"})
         counts["connected"] = running["connected"]
         self._last = running
         encoded = {name: latency.encoded() for name, latency in self._current.items() if len(latency)}
-        self.tally.points.append(Point(counts, encoded))
+        self.tally.points.append(Point(span_s, counts, encoded))
         self._to_totals()
 
     def finish(self, now_s: float) -> Tally:

@@ -126,7 +126,7 @@ def series(tally: Tally, interval_s: float) -> dict[str, list[float | None]]:
         found["t"].append(round(number * interval_s, 3))
         found["connected"].append(point.counts["connected"])
         for name in RATES:
-            found.setdefault(f"{name}_per_s", []).append(round(point.counts[name] / interval_s, 1))
+            found.setdefault(f"{name}_per_s", []).append(round(point.counts[name] / point.span_s, 1))
         for name in ("position", "ack", "chat"):
             encoded = point.latencies.get(name)
             latency = None if encoded is None else Latency.decoded(encoded)

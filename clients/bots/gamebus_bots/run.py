@@ -6,8 +6,9 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from gamebus_bots import loop
 from gamebus_bots.bots import interval
@@ -31,12 +32,10 @@ class Plan:
     Attributes:
         thresholds: judged at the end.
         folder: of the local stack, for scenarios that break it.
-        options: of the command line, for the report.
     """
 
     thresholds: Sequence[Threshold] = ()
     folder: Path = Path(".gamebus/stack")
-    options: dict[str, Any] | None = None
 
 
 async def run(config: BotsConfig, plan: Plan, watch: Watcher) -> BotsReport:
@@ -53,6 +52,7 @@ async def run(config: BotsConfig, plan: Plan, watch: Watcher) -> BotsReport:
         # Better now than in the middle of the run.
         await find_broker(scenario.broker_restart, plan.folder)
     crew = Crew(config)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     loop_now = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop_now.add_signal_handler(number, _stop_once, crew, loop_now)
@@ -86,7 +86,7 @@ async def run(config: BotsConfig, plan: Plan, watch: Watcher) -> BotsReport:
         interval_s=interval(scenario.duration_s),
         environment=environment(loop.name()),
         servers=servers,
-        options={"url": config.url, "seed": config.seed, "processes": config.parts} | (plan.options or {}),
+        options={"url": config.url, "seed": config.seed, "processes": config.parts, "started": started},
         notes=tuple(notes),
         acked=crew.acked,
     )

@@ -112,7 +112,7 @@ def _network(report: BotsReport) -> Iterator[tuple[str, str]]:
     yield "  NETWORK", "bold"
     for name in ("received", "sent"):
         total, rate = counts[f"bytes_{name}"], report.figures[f"bytes_{name}_per_s"] or 0
-        yield f"    {_dotted(f'data {name}')} {_size(total):<10} {_size(rate)}/s", ""
+        yield f"    {_dotted(f'data {name}')} {size(total):<10} {size(rate)}/s", ""
     frames = f"{counts['frames_received']:,} received, {counts['frames_sent']:,} sent"
     yield f"    {_dotted('frames')} {frames}; {counts['connections']:,} connections", ""
 
@@ -153,7 +153,8 @@ def _dotted(words: str) -> str:
     return f"{words} ".ljust(_WIDTH, ".")
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Bytes for people, in powers of ten."""
     for unit in _BYTES[:-1]:
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -36,11 +36,13 @@ LATENCIES: Final = (
 class Point:
     """One interval of the measured time. `latencies`: responses, encoded."""
 
+    span_s: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     latencies: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, other: Point) -> None:
         """Take the same interval of another process."""
+        self.span_s = max(self.span_s, other.span_s)
         self.counts.update(other.counts)
         for name, encoded in other.latencies.items():
             mine = self.latencies.get(name)
@@ -93,7 +95,10 @@ class Tally:
             "errors": dict(self.errors),
             "problems": self.problems,
             "latencies": {name: latency.encoded() for name, latency in self.latencies.items()},
-            "points": [{"counts": dict(point.counts), "latencies": point.latencies} for point in self.points],
+            "points": [
+                {"span_s": point.span_s, "counts": dict(point.counts), "latencies": point.latencies}
+                for point in self.points
+            ],
         }
 
     @classmethod
@@ -105,7 +110,10 @@ class Tally:
             errors=Counter(document["errors"]),
             problems=dict(document["problems"]),
             latencies={name: Latency.decoded(value) for name, value in document["latencies"].items()},
-            points=[Point(Counter(point["counts"]), dict(point["latencies"])) for point in document["points"]],
+            points=[
+                Point(point["span_s"], Counter(point["counts"]), dict(point["latencies"]))
+                for point in document["points"]
+            ],
         )
 
     @classmethod
