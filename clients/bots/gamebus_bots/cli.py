@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -13,16 +14,19 @@ from rich.table import Table
 
 from gamebus_bots import loop
 from gamebus_bots.broker import NoStack
+from gamebus_bots.comparison import changes, unlike
 from gamebus_bots.config import BotsConfig
 from gamebus_bots.crew import Crew, CrewError
 from gamebus_bots.html_report import html
+from gamebus_bots.limit import LimitSearch
+from gamebus_bots.limit_report import limit_document, limit_words, step_line, step_of
 from gamebus_bots.live import watch
 from gamebus_bots.report import BotsReport
 from gamebus_bots.run import Plan
 from gamebus_bots.run import run as play
 from gamebus_bots.scenario import Scenario, ScenarioError, duration_s
 from gamebus_bots.scenario_files import find, shipped
-from gamebus_bots.summary import summary
+from gamebus_bots.summary import change_table, summary
 from gamebus_bots.target import NoTarget, find_secret, find_url
 from gamebus_bots.threshold import Threshold, ThresholdError
 from gamebus_client import GameClientError
@@ -134,6 +138,78 @@ def scenarios() -> None:
     Console().print(grid)
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Report of a run (--json).", exists=True, dir_okay=False)],
+    second: Annotated[Path, typer.Argument(help="Another one.", exists=True, dir_okay=False)],
+    force: Annotated[bool, typer.Option("--force", help="Compare what cannot be compared, too.")] = False,
+) -> None:
+    """Show what changed from one run to another.
+
+    Refuses (exit code 1) runs on unlike machines, of unlike scenarios, or invalid ones, and says what differs.
+    """
+    try:
+        documents = [json.loads(path.read_text(encoding="utf-8")) for path in (first, second)]
+        reasons = unlike(*documents)
+    except (ValueError, AttributeError) as error:
+        raise typer.BadParameter(str(error)) from error
+    for reason in reasons:
+        typer.echo(f"unlike: {reason}", err=True)
+    if reasons and not force:
+        _fail("these runs cannot be compared; --force does it all the same")
+    Console().print(change_table(changes(*documents), first.stem, second.stem))
+
+
+@app.command(name="find-limit")
+def find_limit(
+    scenario: Annotated[str, typer.Argument(help="Name or path; players per room stay as in it.")] = "steady",
+    threshold: Thresholds = None,
+    start: Annotated[int, typer.Option(min=1, help="Players of the first step.")] = 50,
+    most: Annotated[int, typer.Option(min=1, help="Never more than that.")] = 5_000,
+    duration: Annotated[str, typer.Option(help="Measured time of each step.")] = "15s",
+    ramp: Ramp = None,
+    warm_up: WarmUp = None,
+    tolerance: Annotated[float, typer.Option(min=0.01, max=0.5, help="How near, as a share.")] = 0.05,
+    url: Url = None,
+    processes: Processes = 1,
+    seed: Seed = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the steps to this file.")] = None,
+    folder: Folder = DEFAULT_FOLDER,
+    token_secret: Secret = "",
+) -> None:
+    """Search the largest number of players that keeps the thresholds and every promise.
+
+    Doubles until a step fails, then bisects. A step whose own generator is saturated says nothing and bounds the search: then the answer
+    is what this machine could ask for. Exit code 0: found; 1: not even the least load keeps them.
+
+    Example: gamebus bots find-limit --threshold 'position_p99<100ms' --processes 2
+    """
+    with _usage():
+        if not threshold:
+            raise ThresholdError("without a --threshold there is no limit to find, for instance 'position_p99<100ms'")
+        model = find(scenario).scaled(**_options(None, None, duration, None, ramp, warm_up, None))
+        thresholds = _thresholds(model, threshold)
+        address, secret = find_url(url, folder), find_secret(token_secret, folder)
+    searching = LimitSearch(min(start, most), most, tolerance)
+    steps: list[BotsReport] = []
+    console = Console()
+    while (players := searching.next()) is not None:
+        rooms = max(1, round(players * model.rooms / model.players))
+        played = model.scaled(players=players, rooms=rooms)
+        # Rooms of this step alone: nothing of the one before is in them.
+        prefix = f"limit-{uuid.uuid4().hex[:6]}"
+        config = BotsConfig(address, secret, played, seed=seed, room_prefix=prefix, parts=min(processes, rooms))
+        report = _play(config, Plan(thresholds, folder), console, live=False)
+        steps.append(report)
+        searching.tell(players, step_of(report))
+        console.print(step_line(report), soft_wrap=True, highlight=False)
+    outcome = limit_document(searching, steps)
+    if json_file is not None:
+        json_file.write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
+    console.print(limit_words(outcome), soft_wrap=True, highlight=False)
+    raise typer.Exit(0 if searching.limit else EXIT_FAILED)
+
+
 def exit_code(report: BotsReport) -> int:
     """What the run means to a program: a crossed threshold comes first, as with k6."""
     if report.crossed:
@@ -178,9 +254,10 @@ def _thresholds(scenario: Scenario, given: Iterable[str] | None) -> tuple[Thresh
     return tuple(Threshold.parse(text) for text in (*scenario.thresholds, *(given or ())))
 
 
-def _play(config: BotsConfig, plan: Plan, console: Console) -> BotsReport:
+def _play(config: BotsConfig, plan: Plan, console: Console, *, live: bool = True) -> BotsReport:
     async def show(crew: Crew) -> None:
-        await watch(crew, config.scenario, console)
+        if live:
+            await watch(crew, config.scenario, console)
 
     try:
         return loop.run(play(config, plan, show))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
+from rich.table import Table
 from rich.text import Text
 
+from gamebus_bots.comparison import Change
 from gamebus_bots.metrics import LATENCY_WORDS, PROMISED
 from gamebus_bots.report import BotsReport
 from gamebus_bots.tally import RESPONSE, SERVICE, TIMED
@@ -22,6 +24,19 @@ def summary(report: BotsReport) -> Text:
     for line, style in _lines(report):
         text.append(line + "\n", style)
     return text
+
+
+def change_table(changes: Iterable[Change], first: str, second: str) -> Table:
+    """Two runs beside each other."""
+    grid = Table("", first, second, "change", box=None, pad_edge=False)
+    for column in grid.columns[1:]:
+        column.justify = "right"
+    for change in changes:
+        style = None if change.better is None else "green" if change.better else "red"
+        relative = "" if change.relative is None else "=" if change.relative == 0 else f"{change.relative:+.1%}"
+        values = ("-" if value is None else f"{value:,.6g}" for value in (change.first, change.second))
+        grid.add_row(change.name, *values, Text(relative, style or ""))
+    return grid
 
 
 def _lines(report: BotsReport) -> Iterator[tuple[str, str]]:

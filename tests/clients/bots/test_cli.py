@@ -177,3 +177,87 @@ class TestScenarios:
         assert code == 0
         for name, scenario in shipped().items():
             assert any(line.startswith(name) and scenario.about[:30] in line for line in out.splitlines())
+
+
+class TestCompare:
+    async def test_unlike_runs_are_refused(self, tmp_path: Path) -> None:
+        """With what differs, and exit code 1; --force shows them all the same, and like runs need no force."""
+        paths = [tmp_path / name for name in ("a.json", "b.json")]
+        async with Relay() as relay:
+            for path, players in zip(paths, ("2", "3"), strict=True):
+                code, _, _ = await finish(
+                    await start(
+                        *(
+                            "run",
+                            "steady",
+                            "--url",
+                            relay.url,
+                            "--token-secret",
+                            SECRET,
+                            "--players",
+                            players,
+                            "--rooms",
+                            "1",
+                        ),
+                        *("--duration", "500ms", "--ramp", "0s", "--warm-up", "0s", "--json", str(path)),
+                    )
+                )
+                assert code in (0, 3)
+        # A busy machine must not decide this test.
+        for path in paths:
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"invalid": None}))
+
+        code, _, err = await finish(await start("compare", *map(str, paths)))
+        assert code == 1
+        assert "unlike: scenario's players: 2 and 3" in err
+        code, out, _ = await finish(await start("compare", "--force", *map(str, paths)))
+        assert code == 0
+        assert "position_response_p99" in out
+        code, out, err = await finish(await start("compare", str(paths[0]), str(paths[0])))
+        assert (code, err) == (0, "")
+
+    async def test_something_else_is_wrong_usage(self, tmp_path: Path) -> None:
+        """A file that is no report."""
+        path = tmp_path / "other.json"
+        path.write_text("{}")
+        code, _, err = await finish(await start("compare", str(path), str(path)))
+        assert code == 2
+        assert "no report" in err
+
+
+class TestFindLimit:
+    async def test_ends_where_a_threshold_is_crossed(self, tmp_path: Path) -> None:
+        """Against a figure that grows with the players alone: the largest count below it, or where the generator was at its end."""
+        path = tmp_path / "limit.json"
+        async with Relay() as relay:
+            code, out, _ = await finish(
+                await start(
+                    *(
+                        "find-limit",
+                        "--url",
+                        relay.url,
+                        "--token-secret",
+                        SECRET,
+                        "--json",
+                        str(path),
+                        "--duration",
+                        "300ms",
+                    ),
+                    *("--start", "2", "--most", "16", "--ramp", "0s", "--warm-up", "0s"),
+                    *("--threshold", "connections<=6"),
+                )
+            )
+        outcome = json.loads(path.read_text())
+        steps = {step["players"]: step["step"] for step in outcome["steps"]}
+        assert next(iter(steps)) == 2
+        assert {players for players, step in steps.items() if step == "kept"} <= {2, 3, 4, 5}
+        assert "kept" not in {step for players, step in steps.items() if players > 5}
+        assert outcome["limit"] == max((players for players, step in steps.items() if step == "kept"), default=0)
+        assert code == (0 if outcome["limit"] else 1)
+        assert f"{outcome['limit']} players keep" in out or not outcome["limit"]
+
+    async def test_needs_a_threshold(self) -> None:
+        """Without one there is no limit."""
+        code, _, err = await finish(await start("find-limit", "--token-secret", SECRET))
+        assert code == 2
+        assert "--threshold" in err
