@@ -157,10 +157,7 @@ class Bots:
                     await self._stop.wait()
             for task in tasks:
                 task.cancel()
-        ended_s = clock()
-        self._recorder.close_interval(ended_s, at_least_s=_SHORTEST * interval(self._scenario.duration_s))
-        measured_s = min(ended_s, ends_s) - start_s - timeline.measured_from_s
-        self._recorder.counts["played_ms"] = round(max(0.0, measured_s) * 1000)
+        self._recorder.close_interval(clock(), at_least_s=_SHORTEST * interval(self._scenario.duration_s))
         await publishing.settled(self._config.drain_s)
 
     def _drivers(self, start_s: float, publishing: _Publishing) -> Iterator[Coroutine[None, None, None]]:

@@ -26,6 +26,7 @@ def environment(loop: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "loop": loop,
+        "nice": os.nice(0),
         "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         "git": _revision(),
     }

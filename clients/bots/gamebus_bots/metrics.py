@@ -91,8 +91,7 @@ def measure(tally: Tally) -> dict[str, float | None]:
     found["dropped"] = sum(tally.dropped.values())
     found["errors"] = sum(tally.errors.values())
     found["clipped"] = sum(latency.clipped for latency in tally.latencies.values())
-    seconds = sum(point.span_s for point in tally.points)
     for name in RATES:
         total = sum(point.counts[name] for point in tally.points)
-        found[f"{name}_per_s"] = round(total / seconds, 1) if seconds else 0.0
+        found[f"{name}_per_s"] = round(total / tally.seconds, 1) if tally.points else 0.0
     return found

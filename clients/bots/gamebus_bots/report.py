@@ -49,7 +49,7 @@ class BotsReport:
     @property
     def seconds(self) -> float:
         """How long was measured."""
-        return self.tally.counts["played_ms"] / 1000
+        return round(self.tally.seconds, 3)
 
     @property
     def failures(self) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ async def run(config: BotsConfig, plan: Plan, watch: Watcher) -> BotsReport:
     timeline = Timeline(scenario)
     started_s = crew.started_s if crew.started_s is not None else ended_s
     measured_s = started_s + timeline.measured_from_s
-    seconds = tally.counts["played_ms"] / 1000
+    seconds = tally.seconds
     players = timeline.expected(timeline.measured_from_s + seconds)
     servers = monitors[0].between(measured_s, measured_s + seconds, players) if monitors else {}
     return conclude(

@@ -38,6 +38,8 @@ _KINDS: Final = (
 
 GATEWAY: Final = "gateway"
 BOTS: Final = "bots"
+OTHERS: Final = "everything else"
+"""What else was busy on this machine: it takes from servers and bots alike."""
 
 
 class ServerMonitor:
@@ -67,7 +69,7 @@ class ServerMonitor:
             players: how many played at its end.
         """
         samples = [sample for sample in self._samples if from_s - _SAMPLE_S <= sample[0] <= until_s + _SAMPLE_S]
-        if len(samples) < 2:
+        if len(samples) < 2 or not self._processes:
             return {}
         kinds = sorted(samples[-1][1])
         found: dict[str, Any] = {
@@ -87,7 +89,7 @@ class ServerMonitor:
         }
         found["mean_cores"] = mean
         found["max_rss_mib"] = {kind: max(values) for kind, values in found["rss_mib"].items()}
-        servers = sum(cores for kind, cores in mean.items() if kind != BOTS)
+        servers = sum(cores for kind, cores in mean.items() if kind not in {BOTS, OTHERS})
         if mean.get(GATEWAY):
             found["players_per_gateway_core"] = round(players / mean[GATEWAY])
         if GATEWAY in mean and servers:
@@ -102,6 +104,12 @@ class ServerMonitor:
                 times = process.cpu_times()
                 cpu_s[kind] += times.user + times.system
                 rss[kind] += process.memory_info().rss
+        machine = psutil.cpu_times()
+        idle = machine.idle + getattr(machine, "iowait", 0.0)
+        # Guests are counted in user and nice already.
+        busy = sum(machine) - idle - getattr(machine, "guest", 0.0) - getattr(machine, "guest_nice", 0.0)
+        cpu_s[OTHERS] = busy - sum(cpu_s.values())
+        rss[OTHERS] = 0
         return time.perf_counter(), dict(cpu_s), dict(rss)
 
 

@@ -61,12 +61,20 @@ class Tally:
     """Refusals by wire code, and lost connections by close code (`close 4001`)."""
     problems: dict[str, str] = field(default_factory=dict)
     """What went wrong with a player's connection, in words; the first few."""
+    troubled: set[str] = field(default_factory=set)
+    """All those players, in this process."""
     latencies: dict[str, Latency] = field(default_factory=lambda: {name: Latency() for name in LATENCIES})
     points: list[Point] = field(default_factory=list)
 
+    @property
+    def seconds(self) -> float:
+        """How long was measured."""
+        return sum(point.span_s for point in self.points)
+
     def problem(self, player: str, words: str) -> None:
         """Something went wrong with a player's connection."""
-        self.counts["problems"] += player not in self.problems
+        self.troubled.add(player)
+        self.counts["problems"] = len(self.troubled)
         if player in self.problems or len(self.problems) < _PROBLEMS_KEPT:
             self.problems[player] = f"{self.problems[player]}; {words}" if player in self.problems else words
 

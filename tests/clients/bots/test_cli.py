@@ -75,6 +75,7 @@ class TestRun:
         assert (code in (0, 3), err) == (True, "")
         report = json.loads(path.read_text())
         assert report["options"]["processes"] == 2
+        assert 1 <= report["seconds"] < 3
         assert set(relay.moves) == {f"bot-{number}" for number in range(1, 7)}
         assert report["figures"]["acked"] == len(relay.published)
         assert report["figures"]["delivered"] == sum(2 for _ in relay.published)
