@@ -23,9 +23,8 @@ async def storms(scenario: Reconnects, players: Sequence[Player], start_s: float
             player.cut()
 
 
-async def take_pauses(scenario: SlowReaders, players: Sequence[Player], start_s: float) -> None:
-    """Let the first players stop reading now and then, each at a time of its own."""
-    slow = players[: round(len(players) * scenario.share)]
+async def take_pauses(scenario: SlowReaders, slow: Sequence[Player], start_s: float) -> None:
+    """Let players stop reading now and then, each at a time of its own."""
     # (when, number of the player, whether it stops)
     due = [(start_s + scenario.every_s * index / max(1, len(slow)), index, True) for index in range(len(slow))]
     try:

@@ -13,6 +13,7 @@ import heapq
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
+from math import ceil
 from random import Random
 from typing import Final
 
@@ -66,7 +67,10 @@ class Bots:
         self._comes_at_s = [self.timeline.comes_at_s(rank) for rank in config.ranks]
         rooms = {room: [player.name for player in self._players if player.room == room] for room in config.rooms}
         self._arenas = {room: Arena(names, f"{config.seed}/{room}") for room, names in rooms.items()}
-        watches = self._recorder.watch(list(rooms.values()))
+        self._slow = [player for player, rank in zip(self._players, config.ranks, strict=True) if config.is_slow(rank)]
+        for player in self._slow:
+            player.measured = False
+        watches = self._recorder.watch(list(rooms.values()), without={player.name for player in self._slow})
         for player in self._players:
             player.watch = watches.get(player.name, Watch(self._recorder.flights))
         self._server = Publisher(f"{config.player_prefix}-server", "server", config, self._recorder)
@@ -151,34 +155,40 @@ class Bots:
         ends_s = start_s + timeline.ends_s
         self._recorder.measure(start_s + timeline.measured_from_s, ends_s)
         async with asyncio.TaskGroup() as drivers:
-            tasks = [drivers.create_task(driver) for driver in self._drivers(start_s, publishing)]
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ends_s - clock()):
-                    await self._stop.wait()
-            for task in tasks:
+            stopping = drivers.create_task(self._stop.wait())
+            # What was planned is sent, however late: its lateness is a result.
+            sending = drivers.create_task(_together(self._load(start_s, ends_s, publishing)))
+            beside = drivers.create_task(_together(self._beside(start_s)))
+            patience_s = self._config.drain_s + ends_s - clock()
+            await asyncio.wait((stopping, sending), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            for task in (stopping, sending, beside):
                 task.cancel()
         self._recorder.close_interval(clock(), at_least_s=_SHORTEST * interval(self._scenario.duration_s))
         await publishing.settled(self._config.drain_s)
 
-    def _drivers(self, start_s: float, publishing: _Publishing) -> Iterator[Coroutine[None, None, None]]:
+    def _load(self, start_s: float, ends_s: float, publishing: _Publishing) -> Iterator[Coroutine[None, None, None]]:
+        """What is sent, each up to the end."""
+        yield self._move(start_s, ends_s)
+        yield self._chat(start_s, ends_s, publishing)
+        if self._scenario.combat:
+            yield self._fight(start_s, ends_s, publishing)
+
+    def _beside(self, start_s: float) -> Iterator[Coroutine[None, None, None]]:
+        """What goes on beside it, until it is cancelled."""
         scenario, seed = self._scenario, self._config.seed
         measured_s = start_s + self.timeline.measured_from_s
-        yield self._move(start_s)
-        yield self._chat(start_s, publishing)
         yield self._close_intervals(measured_s)
-        if scenario.combat:
-            yield self._fight(start_s, publishing)
         if scenario.reconnects is not None:
             yield storms(scenario.reconnects, self._players, measured_s, f"{seed}/{self._config.part}")
         if scenario.slow_readers is not None:
-            yield take_pauses(scenario.slow_readers, self._players, measured_s)
+            yield take_pauses(scenario.slow_readers, self._slow, measured_s)
 
-    async def _move(self, start_s: float) -> None:
+    async def _move(self, start_s: float, ends_s: float) -> None:
         scenario, players, comes_at_s = self._scenario, self._players, self._comes_at_s
         schedule = Schedule(len(players), rate_hz=scenario.rate_hz, start_s=start_s, pace=Pace(scenario.burst))
         heartbeat_every = max(1, round(scenario.rate_hz * _HEARTBEAT_S))
-        while True:
-            for number, due in enumerate(schedule.due(clock()), 1):
+        while schedule.next_s < ends_s:
+            for number, due in enumerate(schedule.due(clock(), until_s=ends_s), 1):
                 since_s = due.planned_s - start_s
                 player = players[due.bot]
                 if since_s < comes_at_s[due.bot] or not player.joined:
@@ -191,7 +201,7 @@ class Bots:
             # Not a wake-up for each send: what is due within a moment goes out together.
             await asyncio.sleep(max(_MOMENT_S, schedule.next_s - clock()))
 
-    async def _chat(self, start_s: float, publishing: _Publishing) -> None:
+    async def _chat(self, start_s: float, ends_s: float, publishing: _Publishing) -> None:
         seed, pace = self._config.seed, Pace(self._scenario.burst)
         chatters = [
             Chatter(self._scenario.chat_hz, Random(f"{seed}/{player.name}"))  # noqa: S311 - a game
@@ -201,9 +211,9 @@ class Bots:
         heapq.heapify(due)
         while True:
             load, index = due[0]
-            if load == float("inf"):
-                return
             since_s = pace.time_s(load)
+            if start_s + since_s >= ends_s:
+                return
             await sleep_until(start_s + since_s)
             chatter, player = chatters[index], self._players[index]
             heapq.heapreplace(due, (load + chatter.pause_s(), index))
@@ -212,10 +222,9 @@ class Bots:
                 self._recorder.counts["chats"] += 1
                 publishing.start(player, player.room, "chat", {"text": text}, start_s + since_s)
 
-    async def _fight(self, start_s: float, publishing: _Publishing) -> None:
-        planned_s = start_s
-        while True:
-            planned_s += _FIGHT_CHECK_S
+    async def _fight(self, start_s: float, ends_s: float, publishing: _Publishing) -> None:
+        for number in range(1, ceil((ends_s - start_s) / _FIGHT_CHECK_S)):
+            planned_s = start_s + number * _FIGHT_CHECK_S
             await sleep_until(planned_s)
             for room, arena in self._arenas.items():
                 for fight in arena.fights(planned_s - start_s):
@@ -269,6 +278,12 @@ class _Publishing:
         """Wait for the outcomes, up to a deadline."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
+
+
+async def _together(drivers: Iterator[Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for driver in drivers:
+            tasks.create_task(driver)
 
 
 def interval(duration_s: float) -> float:

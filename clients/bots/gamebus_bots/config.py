@@ -60,3 +60,8 @@ class BotsConfig:
     def room_of(self, rank: int) -> str:
         """A player's room."""
         return f"{self.room_prefix}-{rank % self.scenario.rooms + 1}"
+
+    def is_slow(self, rank: int) -> bool:
+        """Whether a player is one of those who stop reading now and then."""
+        slow = self.scenario.slow_readers
+        return slow is not None and rank < round(self.scenario.players * slow.share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from math import ceil, isnan
 from random import Random
 from typing import Final
@@ -45,9 +46,14 @@ class Recorder:
         self._last: Counter[str] = Counter()
         self._opened_s = float("inf")
 
-    def watch(self, rooms: list[list[str]]) -> dict[str, Watch]:
-        """Choose who watches whom; receiver -> its watch."""
+    def watch(self, rooms: list[list[str]], *, without: Collection[str]) -> dict[str, Watch]:
+        """Choose who watches whom; receiver -> its watch.
+
+        Args:
+            without: players whose waiting is not measured.
+        """
         chosen, total = pairs(rooms, self._pairs_limit, self._rng)
+        chosen = [pair for pair in chosen if pair[0] not in without]
         self.counts["pairs"], self.counts["pairs_watched"] = total, len(chosen)
         watches: dict[str, Watch] = {}
         for receiver, player in chosen:

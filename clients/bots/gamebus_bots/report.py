@@ -9,11 +9,14 @@ from typing import Any, Final
 from gamebus_bots.latency import STATISTICS, Latency
 from gamebus_bots.metrics import PROMISED, RATES, measure
 from gamebus_bots.scenario import Scenario
+from gamebus_bots.servers import OTHERS
 from gamebus_bots.tally import Tally
 from gamebus_bots.threshold import Judged, Threshold
 
 SATURATED_MS: Final = 5.0
 """Send lag p99 past which a run says nothing about the servers: the generator was the bottleneck."""
+
+_BUSY_CORES: Final = 0.2
 
 FORMAT: Final = "gamebus-bots/2"
 
@@ -68,8 +71,10 @@ class BotsReport:
         lag_ms = self.figures["send_lag_p99"]
         if lag_ms is None or lag_ms <= SATURATED_MS:
             return None
+        others = self.servers.get("mean_cores", {}).get(OTHERS, 0.0)
+        busy = f" ({OTHERS} on this machine used {others:.1f} cores meanwhile)" if others >= _BUSY_CORES else ""
         return (
-            f"generator saturated: its own send lag is {lag_ms:.1f} ms at p99, above {SATURATED_MS:.0f} ms; "
+            f"generator saturated: its own send lag is {lag_ms:.1f} ms at p99, above {SATURATED_MS:.0f} ms{busy}; "
             "use more --processes, fewer players, or another machine"
         )
 

@@ -74,7 +74,7 @@ class Reconnects:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowReaders:
-    """Some players stop reading for a while, again and again.
+    """Some players stop reading for a while, again and again. What they wait for is not measured: it is their own doing.
 
     Attributes:
         share: of the players, those who came first.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from gamebus_bots.timeline import Pace
 
@@ -48,9 +49,9 @@ class Schedule:
         self.next_s = start_s
         """Planned time of the next send."""
 
-    def due(self, now_s: float) -> Iterator[Due]:
-        """Sends planned up to now that were not given out yet."""
-        while (planned_s := self.next_s) <= now_s:
+    def due(self, now_s: float, *, until_s: float = inf) -> Iterator[Due]:
+        """Sends planned up to now, and before `until_s`, that were not given out yet."""
+        while (planned_s := self.next_s) <= now_s and planned_s < until_s:
             cycle, bot = divmod(self._next, self._bots)
             self._next += 1
             self.next_s = self._start_s + self._pace.time_s(self._next / self._per_s)

@@ -51,8 +51,11 @@ class ServerMonitor:
     """
 
     def __init__(self, url: str, bots: Iterable[int]) -> None:
+        self._url = url
         self._processes = _servers(url)
-        self._bots = [process for pid in (os.getpid(), *bots) if (process := _process(pid)) is not None]
+        self._bots = [(BOTS, process) for pid in (os.getpid(), *bots) if (process := _process(pid)) is not None]
+        # Process -> its kind and CPU seconds, of those that are gone as well.
+        self._used: dict[psutil.Process, tuple[str, float]] = {}
         # (second, kind -> CPU seconds so far, kind -> resident bytes)
         self._samples: list[tuple[float, dict[str, float], dict[str, int]]] = []
 
@@ -97,13 +100,21 @@ class ServerMonitor:
         return found
 
     def _sample(self) -> tuple[float, dict[str, float], dict[str, int]]:
-        cpu_s: defaultdict[str, float] = defaultdict(float)
         rss: defaultdict[str, int] = defaultdict(int)
-        for kind, process in [*self._processes, *((BOTS, process) for process in self._bots)]:
-            with suppress(psutil.Error):
+        gone = False
+        for kind, process in (*self._processes, *self._bots):
+            try:
                 times = process.cpu_times()
-                cpu_s[kind] += times.user + times.system
+                self._used[process] = kind, times.user + times.system
                 rss[kind] += process.memory_info().rss
+            except psutil.Error:
+                gone = True
+        if gone:
+            # Something died, and may have been started again.
+            self._processes = _servers(self._url)
+        cpu_s: defaultdict[str, float] = defaultdict(float)
+        for kind, used_s in self._used.values():
+            cpu_s[kind] += used_s
         machine = psutil.cpu_times()
         idle = machine.idle + getattr(machine, "iowait", 0.0)
         # Guests are counted in user and nice already.

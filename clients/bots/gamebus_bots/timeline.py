@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import inf
 
 from gamebus_bots.scenario import Burst, Scenario, Stage
 
@@ -39,7 +40,7 @@ class Timeline:
         for (left_s, low), (right_s, high) in pairwise(self._corners):
             if low < share <= high:
                 return left_s + (right_s - left_s) * (share - low) / (high - low)
-        return float("inf")
+        return inf
 
     def expected(self, at_s: float) -> int:
         """How many players should be there."""
@@ -70,7 +71,7 @@ class Pace:
     def time_s(self, load: float) -> float:
         """When a point of the load comes, in seconds."""
         burst = self._burst
-        if burst is None:
+        if burst is None or load == inf:
             return load
         periods, rest = divmod(load, self._load)
         within = rest if rest <= self._quiet_s else self._quiet_s + (rest - self._quiet_s) / burst.factor

@@ -31,3 +31,9 @@ class TestSchedule:
         due = list(schedule.due(0.99))
         assert len(due) == 20
         assert [one.planned_s for one in due[:3]] == [0.0, 0.05, 0.1]
+
+    def test_ends_before_its_end(self) -> None:
+        """What is planned before the end is due however late it is asked for, and nothing else."""
+        schedule = Schedule(2, rate_hz=10, start_s=0.0)
+        assert len(list(schedule.due(99.0, until_s=1.0))) == 20
+        assert schedule.next_s == 1.0
