@@ -37,7 +37,7 @@ class TestLatency:
         assert len(latency) == 2
         assert latency.statistic_ms("p99") == pytest.approx(60_000, rel=0.001)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(st.lists(st.lists(st.floats(-1, 100), max_size=30), min_size=1, max_size=4))
     def test_parts_add_up_exactly(self, parts: list[list[float]]) -> None:
         """Merged histograms, sent as JSON in between, are the one of all samples: counts, clipped ones and every figure."""
