@@ -72,9 +72,9 @@ vendor: $(JAVASCRIPT_STAMP)
 soak: install
 	$(BIN)/gamebus verify --minutes 30 --faults all $(ARGS)
 
-BENCHES := fanout gateway_ingest throughput ack_latency guarantees combat connections realtime_publish consume interest resume
+BENCHES := fanout gateway_ingest throughput ack_latency guarantees combat connections dashboards metrics_export realtime_publish consume interest resume
 
-# Alone on the machine, please; under 20 minutes on two cores. The figures also go to bench/results/. `python -m bench.outage` has its own minute.
+# Alone on the machine, please; about 20 minutes on two cores. The figures also go to bench/results/. `python -m bench.outage` has its own minute.
 bench: install
 	@set -e; for name in $(BENCHES); do $(BIN)/python -m bench.$$name --json bench/results/$$name.json $(ARGS); done
 

@@ -240,6 +240,16 @@ class Outbox:
         self._replays.clear()
         self._queued_bytes = 0
 
+    @property
+    def queued_bytes(self) -> int:
+        """What waits for the client."""
+        return self._queued_bytes
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most that ever waited."""
+        return self._peak_bytes
+
     def statistics(self) -> OutboxStatistics:
         """Figures of this moment."""
         return OutboxStatistics(

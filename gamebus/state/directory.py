@@ -7,8 +7,7 @@ A gateway writes what changed and says once in a while that it is still there; w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgpack
 
@@ -20,8 +19,7 @@ TTL_MS: Final = 15_000
 _SCAN_COUNT: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class RoomEntry:
+class RoomEntry(NamedTuple):
     """A room as one gateway has it."""
 
     clients: int
@@ -30,9 +28,8 @@ class RoomEntry:
     tick_hz: float
 
 
-@dataclass(frozen=True, slots=True)
-class PlayerEntry:
-    """A connection of a player to one gateway."""
+class PlayerEntry(NamedTuple):
+    """A connection of a player to one gateway. A tuple: a gateway makes one for each player every two seconds."""
 
     session: str
     role: str
@@ -76,7 +73,7 @@ class DirectoryState:
             fields: list[str | bytes] = []
             for name, entry in changes.items():
                 if entry is not None:
-                    fields += (name, msgpack.packb(astuple(entry)))
+                    fields += (name, msgpack.packb(entry))
             if gone:
                 commands.append(("HDEL", key, *gone))
             if fields:
