@@ -48,6 +48,12 @@ async def opened(page: Page, url: str) -> None:
     await expect(page.get_by_text("● live")).to_be_visible()
 
 
+async def fits(page: Page) -> None:
+    """Nothing is wider than the screen. A phone makes its viewport as wide as what is in it, so that says nothing."""
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+
+
 @contextmanager
 def stopped(dev: Dev, *names: str) -> Iterator[None]:
     """A server of the stack stands still."""
@@ -130,7 +136,7 @@ class TestDashboard:
             for name, page in (("desktop", desktop), ("phone", phone)):
                 await opened(page, url + path)
                 await page.screenshot(path=tmp_path / f"{name}{path.replace('/', '-')}.png", full_page=True)
-                assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, path)
+                await fits(page)
         told = await playing
 
         await opened(desktop, f"{url}/delivery")
@@ -183,7 +189,7 @@ class TestDashboard:
 
     async def test_a_gateway_that_is_killed_is_an_alert_until_another_is_there(self, dev: Dev, visit: Visit) -> None:
         """The page names the process, the navigation of every page says that something is wrong, and both clear by themselves."""
-        page = (await visit(**DESKTOP)).page
+        page, phone = (await visit(**DESKTOP)).page, (await visit(**PHONE)).page
         firing = page.get_by_role("region", name="Firing").locator("tr")
         async with gateway(dev) as pid:
             await opened(page, f"{dev.addresses['dashboard']}/processes")
@@ -193,6 +199,9 @@ class TestDashboard:
             await page.get_by_role("link", name=re.compile("Alerts")).click()
             dead = firing.filter(has_text=f":{pid} gateway")
             await expect(dead).to_contain_text("Process silent")
+            await opened(phone, f"{dev.addresses['dashboard']}/rooms")
+            await expect(phone.locator("nav .badge")).to_be_attached()
+            await fits(phone)
             await dead.get_by_role("link").click()
             await expect(page.locator("#process-silent")).to_be_in_viewport()
         async with gateway(dev):
