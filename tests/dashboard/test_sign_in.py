@@ -17,7 +17,7 @@ from tests.dashboard.kit import SECRET
 NOW_MS = time.time_ns() // 1_000_000
 
 
-def token(role: Role | Literal["operator"] = "operator", *, secret: str = SECRET, ttl_s: float = 60) -> str:
+def token(role: Role | Literal["operator"] = "operator", *, secret: str = SECRET, ttl_s: float = 3600) -> str:
     return mint_token(secret, sub="ops", role=role, now_ms=NOW_MS, ttl_s=ttl_s)
 
 
