@@ -133,7 +133,7 @@ class Shortfall:
         return None if present is None or wanted is None else wanted - present
 
     def promql(self, by: str) -> str:
-        return f"{self.wanted.promql(by)} - {self.present.promql(by)}"
+        return f"({self.wanted.promql(by)} - {self.present.promql(by)})"
 
     def selectors(self) -> Iterator[Selector]:
         yield from self.present.selectors()

@@ -27,7 +27,6 @@ _FEW_PER_S: Final = 10.0
 _MANY_BATCHES_PER_S: Final = 500.0
 _SLOW_COMMIT_S: Final = 0.5
 
-_LOSSES: Final = ("dropped", "lost_on_wire", "dropped_on_failed_commit", "lost_in_crash", "skipped", "unknown")
 _FAULTY: Final = ("bad_request", "unknown_type", "bad_data", "not_joined", "forbidden", "bad_token", "too_large")
 
 _ATTEMPTED: Final = metric("realtime_publisher_attempted_total")
@@ -210,10 +209,13 @@ _PUBLISHING: Final = (
 _PROCESSING: Final = (
     Alert(
         name="ConsumedBelowSent",
-        expression=Ratio(Rate((metric("realtime_consumer_records_total"),)), Rate((_WRITTEN,)), floor=_FEW_PER_S),
+        expression=Ratio(
+            Rate((metric("realtime_consumer_records_total"),), over_s=3), Rate((_WRITTEN,), over_s=3), floor=_FEW_PER_S
+        ),
         below=0.5,
-        # Soon: the sockets of a broker that hangs still take what is sent, so this is the first sign of it.
-        for_s=1,
+        # Soon: the sockets of a broker that hangs still take what is sent, so this is the first sign of it. Not sooner: when a game
+        # begins, processors say a second later than gateways what they have done.
+        for_s=2,
         scope=Scope.FLEET,
         unit="ratio",
         summary="Processors read less than half of the positions that gateways send.",
@@ -285,7 +287,9 @@ _PROCESSING: Final = (
 _ACCOUNT: Final = (
     Alert(
         name="RealtimeLoss",
-        expression=Ratio(_account(*_LOSSES), _account("attempted"), floor=1),
+        # What is not processed, and not the sum of the losses: a record that is late counts as lost on the wire until it comes, and as
+        # a counter that stays.
+        expression=Ratio(Shortfall(_account("processed"), _account("attempted")), _account("attempted"), floor=1),
         above=LOSS_TARGET,
         scope=Scope.FLEET,
         unit="ratio",

@@ -89,7 +89,7 @@ FAULTS: dict[str, Callable[[int], Samples]] = {
     "RealtimeRebalanceStorm": lambda second: {"realtime_consumer_rebalances_total": second // 8},
     "DurableRebalanceStorm": lambda second: {"durable_consumer_rebalances_total": second // 8},
     "DeadLetters": lambda second: {"durable_consumer_dead_letters_total": 7 + second // 20},
-    "RealtimeLoss": lambda second: {"realtime_account_events_total{term=lost_on_wire}": 6 * second},
+    "RealtimeLoss": lambda second: {"realtime_account_events_total{term=processed}": 791 * second},
     "RealtimeDuplicates": lambda second: {"realtime_account_events_total{term=duplicates}": second // 20},
     "RealtimeUnknown": lambda second: {"realtime_account_events_total{term=unknown}": 5 + second // 20},
     "ClientsRateLimited": lambda second: {"gateway_errors_total{code=rate_limited}": 10 * second},
@@ -163,6 +163,26 @@ class TestAlerts:
         for second in range(20):
             scene.say({GATEWAY: {"realtime_publisher_attempted_total": second, "realtime_publisher_written_total": 0}})
         assert scene.values("RealtimeSendsFell") == {}
+
+    def test_a_record_that_is_late_is_no_loss(self) -> None:
+        """Counted as lost on the wire until it came, and as processed then: both counters keep it."""
+        scene = Scene()
+        for second in range(40):
+            terms = {"attempted": 100 * second, "processed": 100 * second, "lost_on_wire": 50 * second}
+            scene.say({PROCESSOR: {f"realtime_account_events_total{{term={name}}}": n for name, n in terms.items()}})
+        assert list(scene.values("RealtimeLoss").values()) == [0]
+
+    def test_the_beginning_of_a_game_is_no_alarm(self) -> None:
+        """Processors say what they have read a second after the gateway has said what it wrote."""
+        scene, board = Scene(), RecordedBoard()
+        alert = named("ConsumedBelowSent")
+        for second in range(40):
+            gateway = {"realtime_publisher_written_total": 400.0 * second}
+            read = max(0.0, 400.0 * (second - 1) - 100)
+            scene.say({GATEWAY: gateway, PROCESSOR: {"realtime_consumer_records_total": read}})
+            for half in (0.0, 0.5):
+                board.update([alert], {alert.name: alert.values(scene.fleet, scene.now + half)}, scene.now + half)
+        assert (board.firing, board.history) == ([], [])
 
     def test_figures_of_the_fleet_are_those_of_all_processes(self) -> None:
         """What one process sends another one reads."""
