@@ -20,6 +20,9 @@ from playwright.async_api import Page, expect
 
 from gamebus.catalog import Role
 from gamebus.gateway.auth import mint_token
+from gamebus.settings import RedisSettings
+from gamebus.state.connection import connect
+from gamebus.state.vitals import VitalsState
 from gamebus_client import Closed, GameClient
 from tests.browser.conftest import Dev, Visit
 from tests.browser.visitor import running
@@ -40,6 +43,16 @@ async def shown(page: Page, name: str) -> int:
     """A figure as an operator reads it."""
     text = await page.locator(".stat", has=page.get_by_text(name, exact=True)).locator("dd").first.inner_text()
     return int(re.sub(r"[^0-9]", "", text))
+
+
+async def forget_the_dead(dev: Dev) -> None:
+    """Those that other tests have killed stand on the pages for a minute, with what they counted, and then no more."""
+    connection = connect(RedisSettings(url=dev.addresses["redis"]))
+    vitals = VitalsState(connection)
+    for process in await vitals.read():
+        if not psutil.pid_exists(process.pid):
+            await vitals.forget(process.id)
+    await connection.close()
 
 
 async def opened(page: Page, url: str) -> None:
@@ -120,6 +133,7 @@ class TestDashboard:
     async def test_every_page_shows_the_game_that_is_played(self, dev: Dev, visit: Visit, tmp_path: Path) -> None:
         """What the bots counted is what operators read, on a desktop and on a phone; nothing is loaded from elsewhere."""
         url = dev.addresses["dashboard"]
+        await forget_the_dead(dev)
         desktop, phone = (await visit(**DESKTOP)).page, (await visit(**PHONE)).page
         await opened(desktop, f"{url}/delivery")
         acked, applied = await shown(desktop, "Acked"), await shown(desktop, "Applied")
