@@ -11,6 +11,9 @@ five times as old as they need be, 0.2 ms drown a broker at 5,000 records a seco
 from __future__ import annotations
 
 import math
+from typing import Final
+
+_MOMENT_S: Final = 0.02
 
 
 class Linger:
@@ -21,12 +24,13 @@ class Linger:
         busy_per_s: 0: always the longest.
     """
 
-    __slots__ = ("_busy_per_s", "_flushed_at", "_longest_s", "_s")
+    __slots__ = ("_busy_per_s", "_flushed_at", "_longest_s", "_per_s", "_s")
 
     def __init__(self, longest_s: float, *, busy_per_s: float) -> None:
         self._longest_s = longest_s
         self._busy_per_s = busy_per_s
         self._s = 0.0 if busy_per_s else longest_s
+        self._per_s = 0.0
         self._flushed_at = -math.inf
 
     @property
@@ -42,6 +46,6 @@ class Linger:
         """So many records were written."""
         since_s, self._flushed_at = now - self._flushed_at, now
         if self._busy_per_s:
-            # The time in which a busy lane has so many.
-            busy_s = records / self._busy_per_s
-            self._s = self._longest_s * (busy_s / since_s if since_s > busy_s else 1.0)
+            # The rate of the last moment, whatever the intervals: two records in quick succession are no busy line.
+            self._per_s = self._per_s * math.exp(-since_s / _MOMENT_S) + records / _MOMENT_S
+            self._s = self._longest_s * min(1.0, self._per_s / self._busy_per_s)

@@ -48,6 +48,14 @@ def test_the_wait_is_in_proportion_to_the_rate(per_s: float, longest_share: floa
     assert settled(per_s) == pytest.approx(LONGEST_S * longest_share, rel=0.5)
 
 
+def test_two_records_in_quick_succession_are_no_busy_line() -> None:
+    """What the second of them costs the third is a small part of the linger."""
+    linger = Linger(LONGEST_S, busy_per_s=BUSY_PER_S)
+    linger.flushed(1, 100.0)
+    linger.flushed(1, 100.0001)
+    assert linger.due_in_s(100.0001) <= LONGEST_S / 20
+
+
 def test_a_burst_is_gathered() -> None:
     """Many records within a turn of the event loop make the next ones wait."""
     linger = Linger(LONGEST_S, busy_per_s=BUSY_PER_S)
