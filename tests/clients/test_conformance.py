@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gamebus_bots import lean_connection
+from gamebus_bots.inbox import Inbox
 from gamebus_bots.lean_connection import Traffic, lean_dial
 from gamebus_client import dialling
 from tests.clients.conformance import SCRIPTS, play
@@ -15,7 +16,7 @@ from tests.clients.conformance import SCRIPTS, play
 pytestmark = pytest.mark.timeout(30)
 
 
-@pytest.mark.parametrize("dial", [dialling.dial, lean_dial(Traffic())], ids=["client", "bots"])
+@pytest.mark.parametrize("dial", [dialling.dial, lean_dial(Traffic(), Inbox())], ids=["client", "bots"])
 @pytest.mark.parametrize("encoding", ["msgpack", "json"])
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_conversation(path: Path, encoding: str, dial: dialling.Dial, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gamebus_bots.metrics import PROMISED
 from gamebus_bots.report import FORMAT
 
-_ALIKE: Final = ("cpu", "cores", "memory_mib", "system", "python", "loop", "nice")
+_ALIKE: Final = ("cpu", "cores", "memory_mib", "system", "python", "loop", "nice", "scheduling")
 _OWN: Final = "gamebus"
 """Versions of packages whose name begins so may differ: they are what is compared."""
 

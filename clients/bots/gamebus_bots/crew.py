@@ -16,6 +16,7 @@ from typing import Any, Final
 from gamebus_bots.bots import Bots
 from gamebus_bots.clock import clock
 from gamebus_bots.config import BotsConfig
+from gamebus_bots.precedence import precedence
 from gamebus_bots.tally import Tally
 from gamebus_bots.worker import LINE_BYTES, config_document
 
@@ -74,7 +75,8 @@ class Crew:
             gamebus_client.GameClientError: no gateway.
         """
         if self._bots is not None:
-            tally = await self._bots.run(self._begin)
+            with precedence():
+                tally = await self._bots.run(self._begin)
             self.acked = tuple(self._bots.acked())
             return tally
         try:

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from gamebus_bots.precedence import precedence
+
 _PACKAGES: Final = ("gamebus", "gamebus-bots", "gamebus-client", "websockets", "msgpack", "uvloop", "aiokafka")
 
 
@@ -19,6 +21,8 @@ def environment(loop: str) -> dict[str, Any]:
     Args:
         loop: event loop of the bots.
     """
+    with precedence() as scheduling:
+        pass
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -27,6 +31,7 @@ def environment(loop: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "loop": loop,
         "nice": os.nice(0),
+        "scheduling": scheduling,
         "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         "git": _revision(),
     }

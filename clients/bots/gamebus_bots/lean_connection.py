@@ -1,4 +1,4 @@
-"""A websocket that costs a load generator little: an `asyncio.Protocol` that handles a frame where it arrives.
+"""A websocket that costs a load generator little: an `asyncio.Protocol` with one inbox for all of them.
 
 The opening handshake is that of `websockets`' sans-I/O core; frames are read and written here, without a task, a queue or a
 future for each. It passes `tests/conformance`, as the client's own connection does.
@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from gamebus_bots.frame_reader import BINARY, CLOSE, PING, PONG, TEXT, BadFrame, FrameReader, masked
+from gamebus_bots.inbox import Inbox
 from gamebus_client.codec import Frame
 from gamebus_client.dialling import (
     CLOSE_TIMEOUT_S,
@@ -49,13 +50,14 @@ class Traffic:
 class LeanConnection(asyncio.Protocol):
     """One websocket, as :class:`gamebus_client.dialling.Websocket`."""
 
-    def __init__(self, handshake: ClientProtocol, traffic: Traffic) -> None:
+    def __init__(self, handshake: ClientProtocol, traffic: Traffic, inbox: Inbox) -> None:
         self._loop = asyncio.get_running_loop()
         self._handshake: ClientProtocol | None = handshake
         self._head = b""
         # How much of a refusal the handshake has read.
         self._fed = 0
         self._traffic = traffic
+        self._inbox = inbox
         self._reader = FrameReader(MAX_MESSAGE_BYTES)
         self._transport: asyncio.Transport | None = None
         self._take: Callable[[Frame], None] | None = None
@@ -139,11 +141,24 @@ class LeanConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         self._traffic.bytes_received += len(data)
+        self._heard_at = self._loop.time()
+        self._inbox.put(self._handle, data)
+
+    def eof_received(self) -> None:
+        """The server sends no more: the transport closes itself."""
+        self._inbox.put(self._handle_eof, b"")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; what came before is handled first."""
+        self._inbox.put(lambda _: self._gone(exc), b"")
+
+    # Within
+
+    def _handle(self, data: bytes) -> None:
         if self._handshake is not None:
             data = self._shake_hands(data)
             if not data:
                 return
-        self._heard_at = self._loop.time()
         try:
             for opcode, payload in self._reader.feed(data):
                 self._received(opcode, payload)
@@ -156,14 +171,12 @@ class LeanConnection(asyncio.Protocol):
             self._take = None
             self._reading.set_exception(error)
 
-    def eof_received(self) -> None:
-        """The server sends no more: the transport closes itself."""
+    def _handle_eof(self, _: bytes) -> None:
         if self._handshake is not None:
             self._handshake.receive_eof()
             self._judge_handshake()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+    def _gone(self, exc: Exception | None) -> None:
         self._open = False
         if self._silence is not None:
             self._silence.cancel()
@@ -172,8 +185,6 @@ class LeanConnection(asyncio.Protocol):
         if self._reading is not None and not self._reading.done():
             self._reading.set_result(None)
         self.lost.set_result(None)
-
-    # Within
 
     def _shake_hands(self, data: bytes) -> bytes:
         """Take the answer to the handshake; what is left over is frames."""
@@ -257,11 +268,12 @@ class _NoSubprotocol(Exception):
     pass
 
 
-def lean_dial(traffic: Traffic, opened: Callable[[LeanConnection], None] = lambda _: None) -> Dial:
+def lean_dial(traffic: Traffic, inbox: Inbox, *, opened: Callable[[LeanConnection], None] = lambda _: None) -> Dial:
     """A dial for :class:`~gamebus_client.GameClient`.
 
     Args:
         traffic: counts what all of them carry.
+        inbox: where what comes waits, that of all connections of a process.
         opened: told of each connection that opens.
     """
 
@@ -272,7 +284,7 @@ def lean_dial(traffic: Traffic, opened: Callable[[LeanConnection], None] = lambd
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: LeanConnection(handshake, traffic),
+                    lambda: LeanConnection(handshake, traffic, inbox),
                     address.host,
                     address.port,
                     ssl=True if address.secure else None,

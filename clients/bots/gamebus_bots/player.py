@@ -40,7 +40,7 @@ class Publisher:
             encoding=recorder.codec,
             handler=self._on_message,
             connect_timeout_s=config.connect_timeout_s,
-            dial=lean_dial(recorder.traffic, self._opened),
+            dial=lean_dial(recorder.traffic, recorder.inbox, opened=self._opened),
         )
         self._connected = False
         self.measured = True
@@ -187,9 +187,8 @@ class Player(Publisher):
             if data is None:
                 self.watch.out_of_view(player)
                 continue
-            now_s = clock()
             for planned_s, sent_s in self.watch.saw(player, int(data[0])):
-                recorder.took("position", planned_s, sent_s, now_s)
+                recorder.took("position", planned_s, sent_s, recorder.inbox.came_s)
 
     def _on_event(self, event: Event) -> None:
         recorder = self._recorder
@@ -198,4 +197,4 @@ class Player(Publisher):
             return
         fresh = self.receiver.got(published) and self.measured
         if fresh and published.type == "chat" and published.publisher != self.name and recorder.chat_sampler.pick(1):
-            recorder.took("chat", published.planned_s, published.sent_s, clock())
+            recorder.took("chat", published.planned_s, published.sent_s, recorder.inbox.came_s)

@@ -11,6 +11,7 @@ from typing import Final
 from gamebus_bots.codec import SharedCodec
 from gamebus_bots.config import BotsConfig
 from gamebus_bots.flights import Flights, Watch, pairs
+from gamebus_bots.inbox import Inbox
 from gamebus_bots.latency import Latency, Sampler
 from gamebus_bots.lean_connection import Traffic
 from gamebus_bots.ledger import Ledger
@@ -35,6 +36,7 @@ class Recorder:
         self.chat_sampler = _sampler(count * scenario.chat_hz * others, rng)
         self.codec = SharedCodec.msgpack()
         self.traffic = Traffic()
+        self.inbox = Inbox()
         self.flights = Flights()
         self.watches: list[Watch] = []
         self.ledger = Ledger()

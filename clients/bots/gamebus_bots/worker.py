@@ -15,6 +15,7 @@ from typing import Any, Final
 from gamebus_bots import loop
 from gamebus_bots.bots import Bots
 from gamebus_bots.config import BotsConfig
+from gamebus_bots.precedence import precedence
 from gamebus_bots.scenario import Scenario
 from gamebus_client import GameClientError
 
@@ -54,7 +55,8 @@ async def _work(reader: asyncio.StreamReader) -> None:
 
     background = [asyncio.create_task(obey()), asyncio.create_task(tell())]
     try:
-        tally = await bots.run(begin)
+        with precedence():
+            tally = await bots.run(begin)
         _say({"outcome": tally.encoded()})
     except (GameClientError, OSError) as error:
         _say({"failed": f"{error}"})
