@@ -31,7 +31,7 @@ from websockets.asyncio.client import ClientConnection
 from bench import report
 from bench.servers import contestant, create, environment, module, new_prefix, run_contestant, running, servers
 from bench.websocket_load import open_client
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.localstack.jars import find_java, kafka_jars
 from gamebus.localstack.stack import StackAddresses
 

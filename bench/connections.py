@@ -36,7 +36,7 @@ from bench.crowd import Crowd, Player
 from bench.relays import relay
 from bench.room_load import codec
 from bench.servers import create, environment, module, new_prefix, running, servers
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 
 _ROOM: Final = 50
 _FIRST: Final = 100

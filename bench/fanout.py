@@ -34,7 +34,7 @@ from typing import Any, Final
 from bench import report
 from bench.relays import Relay, relay
 from bench.servers import create, environment, module, new_prefix, on_cpus, running, servers
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.localstack.stack import Stack
 
 _OURS: Final = "gateway"

@@ -29,7 +29,7 @@ import psutil
 
 from bench import report
 from bench.servers import catalog_of, create, end_offsets, environment, module, new_prefix, running, servers
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.localstack.stack import StackAddresses
 
 # Below the 60 a second that the gateway allows a client.

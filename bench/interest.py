@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from bench import report
 from bench.servers import contestant, run_contestant
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.outbox import Outbox
 from gamebus.protocol.frames import Encoding

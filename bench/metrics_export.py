@@ -26,7 +26,7 @@ import psutil
 
 from bench import report
 from bench.servers import create, environment, module, new_prefix, on_cpus, run_contestant, running, servers
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.gateway.gateway import Addresses, Gateway
 from gamebus.settings import load_catalog, load_settings
 from gamebus.signals import stopping

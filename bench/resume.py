@@ -30,7 +30,8 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from bench import report
 from bench.servers import create, environment, module, new_prefix, run_contestant, running, servers
 from bench.websocket_load import SUBPROTOCOL, open_client
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.gateway.auth import mint_token
 from gamebus.localstack.stack import StackAddresses
 from gamebus.settings import GatewaySettings

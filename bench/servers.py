@@ -19,7 +19,8 @@ import psutil
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from gamebus.catalog import Catalog, parse_catalog
+from gamebus.catalog import Catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.topics import create_topics
 from gamebus.localstack.stack import Stack, StackAddresses
 from gamebus.telemetry.logs import configure_logging

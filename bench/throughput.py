@@ -30,7 +30,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from bench import report
 from bench.servers import contestant, create, module, new_prefix, run_contestant, servers
-from gamebus.catalog import Catalog, parse_catalog
+from gamebus.catalog import Catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.realtime_consumer import RealtimeConsumer
 from gamebus.delivery.realtime_publisher import RealtimePublisher
 from gamebus.localstack.jars import find_java, kafka_jars

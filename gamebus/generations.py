@@ -33,7 +33,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from gamebus.catalog import Catalog, DeliveryClass, EventType, Topic, default_topic
+from gamebus.catalog import Catalog, DeliveryClass, EventType, Topic
+from gamebus.catalog_file import default_topic
 from gamebus.errors import CatalogError, RecordError
 
 VERSION: Final = 1

@@ -13,7 +13,8 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gamebus.catalog import BUILT_IN, DEFAULT_TOPIC_PREFIX, Catalog, parse_catalog
+from gamebus.catalog import Catalog
+from gamebus.catalog_file import BUILT_IN, DEFAULT_TOPIC_PREFIX, parse_catalog
 from gamebus.errors import CatalogError, ConfigurationError
 
 USUAL_CATALOG: Final = Path("gamebus.toml")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamebus.catalog import Catalog, DeliveryClass, parse_catalog
+from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog_file import parse_catalog
 from gamebus.errors import CatalogError, RecordError
 from gamebus.generations import (
     Generation,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.errors import CatalogError
 from gamebus.room_types import DEFAULT, Interest, RoomType, room_type_of
 

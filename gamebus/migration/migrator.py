@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gamebus.catalog import Catalog, DeliveryClass, default_topic
+from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog_file import default_topic
 from gamebus.delivery.generation_log import append, read_log
 from gamebus.delivery.topics import create_topic, delete_topic, topic_exists
 from gamebus.errors import ConfigurationError

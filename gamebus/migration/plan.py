@@ -13,7 +13,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-from gamebus.catalog import BUILT_IN_TYPES, Catalog, DeliveryClass
+from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog_file import BUILT_IN_TYPES
 from gamebus.errors import CatalogError, ConfigurationError
 from gamebus.generations import Generation, Log, Migration, Place, Step, overlay
 from gamebus.protocol.cursor import CursorCodec

@@ -116,19 +116,20 @@ def _suffix(name: str, family: type[Metric]) -> str:
     return "_total" if family is CounterMetricFamily and not name.endswith("_total") else ""
 
 
+def _declared(statistics: Any) -> Iterator[dataclasses.Field[Any]]:
+    """Fields that are metrics."""
+    return (field for field in dataclasses.fields(statistics) if _FAMILY in field.metadata)
+
+
 def _fields(component: str, statistics: Any) -> Iterator[tuple[str, type[Metric], str | None, Any]]:
     """Name, family, label and value of each declared field."""
-    for field in dataclasses.fields(statistics):
-        if _FAMILY in field.metadata:
-            value = getattr(statistics, field.name)
-            yield f"{component}_{field.name}", field.metadata[_FAMILY], field.metadata[_LABEL], value
+    for field in _declared(statistics):
+        value = getattr(statistics, field.name)
+        yield f"{component}_{field.name}", field.metadata[_FAMILY], field.metadata[_LABEL], value
 
 
 def _families(component: str, sources: list[tuple[Any, Mapping[str, str]]]) -> Iterator[Metric]:
-    first = sources[0][0]
-    for field in dataclasses.fields(first):
-        if _FAMILY not in field.metadata:
-            continue
+    for field in _declared(sources[0][0]):
         name = f"gamebus_{component}_{field.name}"
         label = field.metadata[_LABEL]
         names = [*sources[0][1], *([label] if label else [])]

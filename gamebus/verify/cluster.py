@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from gamebus.catalog import Catalog, DeliveryClass, parse_catalog
+from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.generation_log import current_catalog
 from gamebus.delivery.topics import create_topics
 from gamebus.errors import StackError

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.cli.loss import _tables, main
 from gamebus.state.ledger import LossRow
 from gamebus.state.loss_summary import summary

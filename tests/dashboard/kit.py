@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.dashboard.server import DashboardServer
 from gamebus.settings import AuthSettings, DashboardSettings, RedisSettings, Settings
 

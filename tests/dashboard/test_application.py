@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.errors import ConfigurationError
 from gamebus.gateway.auth import mint_token
 from gamebus.record import DurableRecord

@@ -12,7 +12,8 @@ from aiokafka.protocol.produce import ProduceRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamebus.catalog import Catalog, parse_catalog, with_partitions
+from gamebus.catalog import Catalog, with_partitions
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.realtime_connection import ProducedBatch, RealtimeConnection, backoff_s, encode_produce
 from gamebus.delivery.realtime_publisher import DropReason, RealtimePublisher
 from gamebus.errors import ConfigurationError, TopicError

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from gamebus.catalog import parse_catalog, with_partitions
+from gamebus.catalog import with_partitions
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.realtime_connection import ProducedBatch, RealtimeConnection
 from gamebus.delivery.realtime_publisher import DropReason, RealtimePublisher
 from gamebus.settings import RealtimeProducerSettings

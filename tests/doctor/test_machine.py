@@ -6,7 +6,7 @@ import resource
 
 from pydantic import SecretStr
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.doctor.finding import Grade
 from gamebus.doctor.machine import examine_machine
 from gamebus.settings import AuthSettings, GatewaySettings, Settings

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gamebus.catalog import Catalog, Role, parse_catalog
+from gamebus.catalog import Catalog, Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.errors import StateError
 from gamebus.gateway.hub import Hub
 from gamebus.gateway.outbox import Outbox

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from gamebus.catalog import Catalog, Role, parse_catalog
+from gamebus.catalog import Catalog, Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.durable_publisher import DurablePublisher, Written
 from gamebus.delivery.realtime_publisher import RealtimePublisher
 from gamebus.errors import PublishFailed, StateError

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.gateway.server_frame import encode_entry, join_entries, server_frame, tick_frame
 from gamebus.protocol import frames
 from gamebus.protocol.frames import Encoding

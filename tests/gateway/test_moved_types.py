@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gamebus.catalog import DeliveryClass, parse_catalog
+from gamebus.catalog import DeliveryClass
+from gamebus.catalog_file import parse_catalog
 from gamebus.errors import DeliveryError, OutcomeUnknown, PublishFailed
 from gamebus.gateway.session_driver import MAX_IN_FLIGHT
 from gamebus.generations import Log, Step, overlay

@@ -12,7 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from gamebus.catalog import Catalog, parse_catalog, with_partitions
+from gamebus.catalog import Catalog, with_partitions
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.dead_letters import DeadLetters
 from gamebus.delivery.durable_consumer import DurableConsumer, DurableHandler, SourcedRecord, WatermarkStore
 from gamebus.delivery.durable_publisher import DurablePublisher, Written

@@ -12,7 +12,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from gamebus.catalog import Catalog, Profile, parse_catalog, with_partitions
+from gamebus.catalog import Catalog, Profile, with_partitions
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.delivery.realtime_consumer import RealtimeConsumer
 from gamebus.delivery.realtime_publisher import DropReason, RealtimePublisher

@@ -27,7 +27,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gamebus.alerts.rules import ALERTS
-from gamebus.catalog import Catalog, DeliveryClass, Role, parse_catalog
+from gamebus.catalog import Catalog, DeliveryClass, Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.dashboard.alerts import AlertWatch
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.delivery.reports import Report, StreamReport, encode_report

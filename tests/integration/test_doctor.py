@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.topics import create_topics
 from gamebus.doctor.finding import Grade
 from gamebus.doctor.kafka import examine_kafka

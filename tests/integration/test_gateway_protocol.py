@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from websockets.typing import Subprotocol
 
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.topics import create_topics
 from tests.integration.gateway_kit import (
     JSON,

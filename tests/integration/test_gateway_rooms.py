@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.partitioner import Partitioner
 from gamebus.delivery.topics import create_topics
 from gamebus_client import Event, GameClient

@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import pytest
 
-from gamebus.catalog import Catalog, DeliveryClass, parse_catalog
+from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.generation_log import Follow, GenerationFollower, append, current_catalog, read_log
 from gamebus.delivery.topics import create_topics
 from gamebus.errors import ConfigurationError, TopicError

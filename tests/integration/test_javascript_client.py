@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.topics import create_topics
 from gamebus.verify.proxy import Proxy
 from tests.integration.gateway_kit import environment, player, running, token

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from gamebus.catalog import Catalog, parse_catalog
+from gamebus.catalog import Catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.generation_log import current_catalog
 from gamebus.delivery.topics import create_topics, list_topics, topic_exists
 from gamebus.errors import CatalogError

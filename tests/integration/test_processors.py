@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gamebus.catalog import Catalog, parse_catalog
+from gamebus.catalog import Catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.cli import _metrics
 from gamebus.delivery.durable_publisher import DurablePublisher
 from gamebus.delivery.topics import create_topics

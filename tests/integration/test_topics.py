@@ -9,7 +9,8 @@ from types import MappingProxyType
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from gamebus.catalog import DeliveryClass, parse_catalog, with_partitions
+from gamebus.catalog import DeliveryClass, with_partitions
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.topics import Difference, check_topics, create_topics, list_topics, partition_counts
 from gamebus.errors import ConfigurationError, TopicError
 from tests.integration.durable_kit import chat_catalog, chat_topic

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gamebus.catalog import Catalog, DeliveryClass, parse_catalog
+from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog_file import parse_catalog
 from gamebus.errors import ConfigurationError
 from gamebus.generations import Log, Migration, Place, Step
 from gamebus.migration.plan import Facts, begin, may_retire, may_roll_back, next_step

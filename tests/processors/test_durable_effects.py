@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gamebus.catalog import DeliveryClass, parse_catalog
+from gamebus.catalog import DeliveryClass
+from gamebus.catalog_file import parse_catalog
 from gamebus.delivery.durable_consumer import SourcedRecord
 from gamebus.errors import PayloadError, RecordError, StateError
 from gamebus.generations import Log, overlay

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgpack
 
-from gamebus.catalog import Catalog, Role, parse_catalog
+from gamebus.catalog import Catalog, Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.protocol.claims import Claims, TokenRefused
 from gamebus.protocol.codes import CloseCode
 from gamebus.protocol.effects import Close, Effect, Send

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamebus.catalog import parse_catalog, with_partitions
+from gamebus.catalog import with_partitions
+from gamebus.catalog_file import parse_catalog
 from gamebus.errors import CatalogError
 from gamebus.protocol.cursor import MAX_CHARACTERS, MAX_TOPICS, CursorCodec
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.protocol import cursor, frames
 from gamebus.protocol.claims import Claims
 from gamebus.protocol.codes import CloseCode, ErrorCode

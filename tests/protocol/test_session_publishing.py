@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Role
+from gamebus.catalog_file import parse_catalog
 from gamebus.events import MAX_INTEGER
 from gamebus.protocol import publishing
 from gamebus.protocol.claims import Claims

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.record import DurableRecord
 from gamebus.state import effects
 from gamebus.state.audit import AuditState

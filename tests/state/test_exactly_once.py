@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gamebus.catalog import parse_catalog
+from gamebus.catalog_file import parse_catalog
 from gamebus.record import DurableRecord
 from gamebus.settings import RedisSettings
 from gamebus.state.audit import AuditState

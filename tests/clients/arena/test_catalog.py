@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from gamebus.catalog import Role, parse_catalog
+from gamebus.catalog import Role
+from gamebus.catalog_file import parse_catalog
 from gamebus_arena.config import EVENT_TYPES
 
 
