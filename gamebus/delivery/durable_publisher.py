@@ -12,8 +12,9 @@ Not guaranteed: that a record is written once. What a failing producer may have 
 readers tell records apart by the event id in them.
 
 How: each partition has a lane in a bounded outbox and a task that sends one batch after the other. When a batch fails for good
-its partition is poisoned (:mod:`gamebus.delivery.idempotent_producer`); a supervisor builds the next producer, the lane sends
-its unacknowledged records again, and the old producer is ended once the batches of the other lanes have landed.
+its partition is poisoned (:mod:`gamebus.delivery.idempotent_producer`); a supervisor builds the next producer
+(:mod:`gamebus.delivery.producer_supervisor`), the lane sends its unacknowledged records again, and the old producer is ended once
+the batches of the other lanes have landed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from aiokafka.structs import RecordMetadata
 from gamebus.delivery.durable_outbox import RECORD_OVERHEAD_BYTES, Entry, Headers, Lane, Outbox, Written
 from gamebus.delivery.idempotent_producer import IdempotentProducer
 from gamebus.delivery.partitioner import Partitioner
+from gamebus.delivery.producer_supervisor import RETRY_S, ProducerSupervisor
 from gamebus.errors import ConfigurationError, DeliveryError, OutcomeUnknown, PublishFailed, TopicError
 from gamebus.settings import DurableProducerSettings
 from gamebus.telemetry.metrics import counter, gauge
@@ -47,7 +49,6 @@ MAX_RECORD_BYTES: Final = 1_000_000
 _BATCH_BYTES: Final = 131_072
 _BATCH_FRAMING_BYTES: Final = 128
 _SWEEP_S: Final = 0.05
-_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _OVERLOADED_RETRY_MS: Final = 1_000
 _UNAVAILABLE_RETRY_MS: Final = 1_000
 # A batch this old has met something that retries do not mend: brokers at new addresses, or a bug of the client.
@@ -105,8 +106,13 @@ class DurablePublisher:
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._settings = settings
-        self._topics = tuple(topics)
-        self._client_id = client_id
+        self._producers = ProducerSupervisor(
+            tuple(topics),
+            bootstrap_servers=bootstrap_servers,
+            client_id=client_id,
+            request_timeout_ms=settings.request_timeout_ms,
+            batch_bytes=_BATCH_BYTES,
+        )
         self._tracing = tracing
         self._delivery_timeout_s = settings.delivery_timeout_ms / 1000
         self._outbox = Outbox(limit_bytes=settings.outbox_bytes, limit_records=settings.outbox_records)
@@ -114,11 +120,6 @@ class DurablePublisher:
         # Topics that take nothing more; what they took is sent.
         self._closed: dict[str, list[_PartitionState]] = {}
         self._partitioner = Partitioner({})
-        self._producer: IdempotentProducer | None = None
-        self._producers_built = 0
-        self._rebuild_wanted = asyncio.Event()
-        # Set, and replaced, whenever a new producer takes over.
-        self._replaced = asyncio.Event()
         self._accepting = False
         self._running: asyncio.Task[None] | None = None
         self._pumps: asyncio.TaskGroup | None = None
@@ -134,7 +135,7 @@ class DurablePublisher:
         """
         try:
             async with asyncio.timeout(deadline_s):
-                self._producer, counts = await self._build(retry_on=(KafkaError, TimeoutError))
+                counts = await self._producers.start()
         except TimeoutError:
             raise ConfigurationError(
                 f"no Kafka broker at {self._bootstrap_servers} answered within {deadline_s:g} s: start it, or set "
@@ -162,10 +163,10 @@ class DurablePublisher:
         Args:
             topics: number of partitions by topic, as the brokers have them.
         """
-        new = {topic: count for topic, count in topics.items() if topic not in self._topics}
-        if not new or self._producer is None:
+        new = {topic: count for topic, count in topics.items() if topic not in self._producers.topics}
+        if not new or self._running is None:
             return
-        self._topics = (*self._topics, *new)
+        self._producers.topics = (*self._producers.topics, *new)
         self._partitioner.follow({**self._counts(), **new})
         for topic, count in new.items():
             self._partitions[topic] = self._open(topic, count)
@@ -174,7 +175,7 @@ class DurablePublisher:
                     self._pumps.create_task(self._pump(partition))
         # So that the first record need not wait for it.
         with suppress(KafkaError):
-            await self._producer.refresh_metadata(self._topics)
+            await self._producers.refresh_metadata()
 
     async def follow(self, topics: Collection[str], *, known: Collection[str]) -> None:
         """Take records for these topics only, from the call on; what others took is sent.
@@ -186,12 +187,12 @@ class DurablePublisher:
             self._closed[topic] = self._partitions.pop(topic)
         for topic in [topic for topic in self._closed if topic in topics]:
             self._partitions[topic] = self._closed.pop(topic)
-        forgotten = {topic for topic in self._closed if topic not in known}.intersection(self._topics)
-        if not forgotten or self._producer is None:
+        forgotten = {topic for topic in self._closed if topic not in known}.intersection(self._producers.topics)
+        if not forgotten or self._running is None:
             return
-        self._topics = tuple(topic for topic in self._topics if topic not in forgotten)
+        self._producers.topics = tuple(topic for topic in self._producers.topics if topic not in forgotten)
         with suppress(KafkaError):
-            await self._producer.refresh_metadata(self._topics)
+            await self._producers.refresh_metadata()
 
     def decided(self, topic: str) -> bool:
         """Whether every record that was accepted for a topic has its outcome."""
@@ -222,7 +223,7 @@ class DurablePublisher:
                 raise PublishFailed(
                     "unavailable", f"topic {topic} takes no more events", retry_ms=_UNAVAILABLE_RETRY_MS
                 )
-            raise TopicError(f"topic {topic} is not one of this publisher: {', '.join(self._topics)}")
+            raise TopicError(f"topic {topic} is not one of this publisher: {', '.join(self._producers.topics)}")
         if not self._outbox.fits(size_bytes):
             self._overloaded += 1
             message = f"{self._outbox.records} records ({self._outbox.bytes} bytes) wait for Kafka already"
@@ -266,7 +267,7 @@ class DurablePublisher:
             unknown=self._unknown,
             overloaded=self._overloaded,
             batches=self._batches,
-            rebuilds=max(0, self._producers_built - 1),
+            rebuilds=self._producers.rebuilds,
             queued_records=self._outbox.records,
             queued_bytes=self._outbox.bytes,
         )
@@ -285,12 +286,11 @@ class DurablePublisher:
                     for partition in partitions:
                         tasks.create_task(self._pump(partition))
                 tasks.create_task(self._sweep())
-                tasks.create_task(self._supervise(tasks))
+                tasks.create_task(self._producers.run())
         finally:
             self._accepting = False
             self._pumps = None
-            if self._producer is not None:
-                await self._producer.abort()
+            await self._producers.abort()
             self._expire(float("inf"))
 
     async def _pump(self, partition: _PartitionState) -> None:
@@ -328,15 +328,14 @@ class DurablePublisher:
     async def _producer_for(self, partition: _PartitionState) -> IdempotentProducer:
         lane = partition.lane
         while True:
-            producer = self._producer
-            assert producer is not None, "start() built the first one"
+            producer = self._producers.current
             if producer.number <= partition.poisoned_by:
-                await self._replaced.wait()
+                await self._producers.replaced()
             elif producer.has_leader(lane.topic, lane.partition):
                 return producer
             else:
-                await producer.refresh_metadata(self._topics)
-                await asyncio.sleep(_RETRY_S[0])
+                await self._producers.refresh_metadata()
+                await asyncio.sleep(RETRY_S[0])
 
     def _acked(self, partition: _PartitionState, written: RecordMetadata) -> None:
         lane = partition.lane
@@ -370,61 +369,11 @@ class DurablePublisher:
         self._outbox.give_back(lane)
         partition.failures += 1
         partition.poisoned_by = producer.number
-        if producer is self._producer:
-            self._rebuild_wanted.set()
+        if producer is self._producers.current:
+            self._producers.replace()
             _log.warning("batch.failed", topic=lane.topic, partition=lane.partition, error=str(error))
         if partition.failures > 1:
-            await asyncio.sleep(_RETRY_S[min(partition.failures, len(_RETRY_S)) - 1])
-
-    async def _supervise(self, tasks: asyncio.TaskGroup) -> None:
-        """Replace the producer when a partition asks for it."""
-        while True:
-            await self._rebuild_wanted.wait()
-            old = self._producer
-            assert old is not None
-            producer, _ = await self._build(retry_on=(KafkaError, TimeoutError, TopicError))
-            # What failed meanwhile failed on the old one.
-            self._rebuild_wanted.clear()
-            self._producer = producer
-            replaced, self._replaced = self._replaced, asyncio.Event()
-            replaced.set()
-            _log.info("producer.replaced", number=producer.number)
-            tasks.create_task(self._retire(old))
-
-    async def _retire(self, producer: IdempotentProducer) -> None:
-        try:
-            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                await producer.idle()
-        except TimeoutError:
-            pass
-        finally:
-            await producer.abort()
-
-    async def _build(self, *, retry_on: tuple[type[Exception], ...]) -> tuple[IdempotentProducer, dict[str, int]]:
-        failures = 0
-        while True:
-            self._producers_built += 1
-            producer = IdempotentProducer(
-                number=self._producers_built,
-                bootstrap_servers=self._bootstrap_servers,
-                client_id=self._client_id,
-                request_timeout_ms=self._settings.request_timeout_ms,
-                batch_bytes=_BATCH_BYTES,
-            )
-            started = False
-            try:
-                async with asyncio.timeout(self._settings.request_timeout_ms / 1000 * 3):
-                    counts = await producer.start(self._topics)
-                started = True
-            except retry_on as error:
-                failures += 1
-                _log.warning("producer.start_failed", error=str(error), failures=failures)
-            else:
-                return producer, counts
-            finally:
-                if not started:
-                    await producer.abort()
-            await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S)) - 1])
+            await asyncio.sleep(RETRY_S[min(partition.failures, len(RETRY_S)) - 1])
 
     async def _sweep(self) -> None:
         """End what nobody waits for any more, and notice batches that retries do not mend."""
@@ -436,7 +385,7 @@ class DurablePublisher:
                 for partition in partitions:
                     if partition.sent_at is not None and now - partition.sent_at > _STUCK_S:
                         partition.sent_at = now
-                        self._rebuild_wanted.set()
+                        self._producers.replace()
 
     def _expire(self, now: float) -> None:
         for entry in self._outbox.expire(now):

@@ -273,9 +273,7 @@ class TestIdempotence:
         producer and acknowledges everything, in order."""
         topic = chat_topic(await created(bootstrap_servers, topic_prefix, partitions=1))
         async with publishing(bootstrap_servers, [topic]) as publisher:
-            producer = publisher._producer
-            assert producer is not None
-            producer._producer._txn_manager._sequence_numbers[TopicPartition(topic, 0)] = 2**31 - 2
+            publisher._producers.current._producer._txn_manager._sequence_numbers[TopicPartition(topic, 0)] = 2**31 - 2
             for number in range(6):
                 await publisher.publish(topic, b"arena", b"%d" % number)
             assert publisher.statistics().rebuilds == 1
