@@ -8,8 +8,44 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
+
+_REPEATED_AFTER_S: Final = 10.0
+_MAX_REMEMBERED: Final = 256
+
+
+class OncePerWhile(logging.Filter):
+    """Lets the same message of a library through once in ten seconds; the next one that passes says how many did not.
+
+    A library that dials a dead broker every few milliseconds says so each time. Bounded: past 256 different messages it begins anew.
+
+    Args:
+        library: name of the logger whose records, and those below it, it holds back.
+    """
+
+    def __init__(self, library: str) -> None:
+        super().__init__()
+        self._library = logging.Filter(library)
+        # By message: when it last passed, and how many have not since.
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record passes; by its own time."""
+        if not self._library.filter(record):
+            return True
+        message = record.getMessage()
+        if len(self._seen) >= _MAX_REMEMBERED and message not in self._seen:
+            self._seen.clear()
+        passed_at, held_back = self._seen.get(message, (float("-inf"), 0))
+        if record.created - passed_at < _REPEATED_AFTER_S:
+            self._seen[message] = passed_at, held_back + 1
+            return False
+        self._seen[message] = record.created, 0
+        if held_back:
+            record.msg, record.args = f"{message} ({held_back} more since)", ()
+        return True
 
 
 def configure_logging(*, level: str = "info", format_: str = "auto", role: str | None = None) -> None:
@@ -44,6 +80,7 @@ def configure_logging(*, level: str = "info", format_: str = "auto", role: str |
             ],
         )
     )
+    handler.addFilter(OncePerWhile("aiokafka"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
