@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from gamebus.catalog_file import parse_catalog
 from gamebus.cli.loss import _tables, main
 from gamebus.state.ledger import LossRow
 from gamebus.state.loss_summary import summary
+from tests.ledger_kit import EMPTY
 
 CATALOG = parse_catalog(
     '[types.footstep]\ndelivery = "at-most-once"\ntopic = "gamebus.position"\nrationale = "the next step comes at once"\n'
@@ -17,7 +19,8 @@ CATALOG = parse_catalog(
 
 
 def row(boot: str, partition: int, *, topic: str = "gamebus.position", ended: bool = False) -> LossRow:
-    return LossRow(
+    return replace(
+        EMPTY,
         written_ms=1_000 + partition,
         boot=boot,
         topic=topic,
@@ -29,8 +32,6 @@ def row(boot: str, partition: int, *, topic: str = "gamebus.position", ended: bo
         dropped_on_failed_commit=4,
         lost_in_crash=3,
         skipped=1,
-        unknown=0,
-        duplicates=0,
         reordered=2,
         ended=ended,
     )

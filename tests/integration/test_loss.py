@@ -6,15 +6,17 @@ import asyncio
 import json
 import signal
 import sys
+from dataclasses import replace
 
-from gamebus.state.ledger import LedgerState, LossRow
+from gamebus.state.ledger import LedgerState
 from tests.integration.command_kit import environment, gamebus
 from tests.integration.durable_kit import WAIT_S, redis
+from tests.ledger_kit import EMPTY
 
-ROW = LossRow(
+ROW = replace(
+    EMPTY,
     written_ms=1_000,
     boot="boot-1",
-    topic="gamebus.position",
     partition=3,
     attempted=20,
     processed=10,
@@ -23,10 +25,6 @@ ROW = LossRow(
     dropped_on_failed_commit=1,
     lost_in_crash=1,
     skipped=1,
-    unknown=0,
-    duplicates=0,
-    reordered=0,
-    ended=False,
 )
 
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from gamebus.delivery.group_progress import Progress
 from gamebus.migration.counts import DurableCounts, of_ledger, of_offsets
 from gamebus.state.ledger import LossRow
+from tests.ledger_kit import EMPTY
 
 
-def row(**terms: int) -> LossRow:
-    names = (
-        "lost_on_wire",
-        "dropped_on_failed_commit",
-        "lost_in_crash",
-        "skipped",
-        "unknown",
-        "duplicates",
-        "reordered",
-    )
-    zeros = dict.fromkeys(("attempted", "processed", *names), 0)
-    return LossRow(
-        written_ms=1, boot="b", topic="t", partition=0, dropped={"expired": 2}, ended=False, **(zeros | terms)
-    )
+def row(**terms: Any) -> LossRow:
+    return replace(EMPTY, dropped={"expired": 2}, **terms)
 
 
 class TestOfLedger:

@@ -9,24 +9,7 @@ from hypothesis import strategies as st
 
 from gamebus.processors.loss_account import LossAccount
 from gamebus.state.ledger import LossRow
-
-ROW = LossRow(
-    written_ms=0,
-    boot="b",
-    topic="position",
-    partition=0,
-    attempted=0,
-    processed=0,
-    dropped={},
-    lost_on_wire=0,
-    dropped_on_failed_commit=0,
-    lost_in_crash=0,
-    skipped=0,
-    unknown=0,
-    duplicates=0,
-    reordered=0,
-    ended=False,
-)
+from tests.ledger_kit import EMPTY
 
 
 def grown(account: LossAccount) -> dict[str, int]:
@@ -37,11 +20,11 @@ class TestLossAccount:
     def test_counts_what_grows(self) -> None:
         """Every term of every stream, drops of all reasons together."""
         account = LossAccount()
-        account.begin(account.unknown([ROW]), [])
-        account.take([replace(ROW, attempted=10, processed=7, dropped={"expired": 2, "no_leader": 1})])
-        account.take([replace(ROW, attempted=12, processed=9, dropped={"expired": 2, "no_leader": 1})])
+        account.begin(account.unknown([EMPTY]), [])
+        account.take([replace(EMPTY, attempted=10, processed=7, dropped={"expired": 2, "no_leader": 1})])
+        account.take([replace(EMPTY, attempted=12, processed=9, dropped={"expired": 2, "no_leader": 1})])
         account.take(
-            [replace(ROW, attempted=12, processed=9, dropped={"expired": 3}), replace(ROW, boot="c", attempted=1)]
+            [replace(EMPTY, attempted=12, processed=9, dropped={"expired": 3}), replace(EMPTY, boot="c", attempted=1)]
         )
 
         assert grown(account) == {"attempted": 13, "processed": 9, "dropped": 3}
@@ -49,10 +32,10 @@ class TestLossAccount:
     def test_a_partition_that_comes_goes_on_where_its_last_owner_was(self) -> None:
         """What was counted elsewhere is not counted again; what the last owner lost when it died is."""
         account = LossAccount()
-        found = [replace(ROW, attempted=120, processed=90, lost_in_crash=30), replace(ROW, boot="c", attempted=3)]
-        assert account.unknown(found) == [("position", 0)]
+        found = [replace(EMPTY, attempted=120, processed=90, lost_in_crash=30), replace(EMPTY, boot="c", attempted=3)]
+        assert account.unknown(found) == [(EMPTY.topic, 0)]
         account.begin(
-            [("position", 0)], [replace(ROW, attempted=100, processed=90), replace(ROW, boot="old", attempted=7)]
+            [(EMPTY.topic, 0)], [replace(EMPTY, attempted=100, processed=90), replace(EMPTY, boot="old", attempted=7)]
         )
         account.take(found)
 
@@ -62,12 +45,12 @@ class TestLossAccount:
     def test_a_partition_that_was_away_is_asked_for_again(self) -> None:
         """Another process has counted meanwhile."""
         account = LossAccount()
-        account.begin([("position", 0)], [])
-        account.take([replace(ROW, attempted=5)])
+        account.begin([(EMPTY.topic, 0)], [])
+        account.take([replace(EMPTY, attempted=5)])
         account.take([])
-        assert account.unknown([ROW]) == [("position", 0)]
-        account.begin([("position", 0)], [replace(ROW, attempted=50)])
-        account.take([replace(ROW, attempted=51)])
+        assert account.unknown([EMPTY]) == [(EMPTY.topic, 0)]
+        account.begin([(EMPTY.topic, 0)], [replace(EMPTY, attempted=50)])
+        account.take([replace(EMPTY, attempted=51)])
 
         assert grown(account) == {"attempted": 6}
 
@@ -83,7 +66,7 @@ class TestLossAccount:
                 owner = data.draw(st.sampled_from(accounts))
             # A new owner begins a little behind at worst: what is written is never lower than what was.
             highest = max(highest, value)
-            row = replace(ROW, attempted=highest)
+            row = replace(EMPTY, attempted=highest)
             if unknown := owner.unknown([row]):
                 owner.begin(unknown, written)
             owner.take([row])

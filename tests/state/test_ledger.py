@@ -5,24 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gamebus.state.connection import Connection
-from gamebus.state.ledger import MAX_ROWS, LedgerState, LossRow
+from gamebus.state.ledger import MAX_ROWS, LedgerState
+from tests.ledger_kit import EMPTY
 
-ROW = LossRow(
+ROW = replace(
+    EMPTY,
     written_ms=1_000,
     boot="boot-1",
-    topic="gamebus.position",
     partition=3,
     attempted=10,
     processed=7,
     dropped={"backpressure": 2},
     lost_on_wire=1,
-    dropped_on_failed_commit=0,
-    lost_in_crash=0,
-    skipped=0,
-    unknown=0,
-    duplicates=0,
-    reordered=0,
-    ended=False,
 )
 
 
