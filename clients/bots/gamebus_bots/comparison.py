@@ -20,7 +20,7 @@ _LATENCIES: Final = (
         for kind in ("response", "service")
         for part in ("p50", "p99", "max")
     ),
-    *(f"{name}_p99" for name in ("send_lag", "connect", "resume")),
+    *(f"{name}_p99" for name in ("send_lag", "read_lag", "connect", "resume")),
 )
 _MORE_IS_BETTER: Final = ("sent_per_s", "received_per_s", "acked_per_s", "delivered_per_s")
 _LESS_IS_BETTER: Final = (*_LATENCIES, "nacked", "dropped", "errors", *PROMISED)

@@ -22,9 +22,15 @@ class Inbox:
 
     Bounded: when more than `limit_bytes` wait, all of them are handled at once. The loop reads no further meanwhile, and TCP holds
     the servers back.
+
+    Args:
+        waited: told when the oldest chunk came that a slice begins with, and what time it is.
     """
 
-    def __init__(self, *, limit_bytes: int = 4 << 20) -> None:
+    def __init__(
+        self, *, limit_bytes: int = 4 << 20, waited: Callable[[float, float], None] = lambda _came_s, _now_s: None
+    ) -> None:
+        self._waited = waited
         self._limit_bytes = limit_bytes
         self._chunks: deque[tuple[float, Callable[[bytes], None], bytes]] = deque()
         self._waiting_bytes = 0
@@ -44,8 +50,11 @@ class Inbox:
 
     def _slice(self) -> None:
         self._scheduled = False
+        now_s = clock()
+        if self._chunks:
+            self._waited(self._chunks[0][0], now_s)
         try:
-            self._handle_until(clock() + _SLICE_S)
+            self._handle_until(now_s + _SLICE_S)
         finally:
             if self._chunks:
                 self._scheduled = True

@@ -36,7 +36,7 @@ class Recorder:
         self.chat_sampler = _sampler(count * scenario.chat_hz * others, rng)
         self.codec = SharedCodec.msgpack()
         self.traffic = Traffic()
-        self.inbox = Inbox()
+        self.inbox = Inbox(waited=self._read_late)
         self.flights = Flights()
         self.watches: list[Watch] = []
         self.ledger = Ledger()
@@ -82,6 +82,10 @@ class Recorder:
         """Something was sent."""
         if self._window[0] <= planned_s < self._window[1]:
             self.tally.latencies["send_lag"].record(now_s - planned_s)
+
+    def _read_late(self, came_s: float, now_s: float) -> None:
+        if self._window[0] <= came_s < self._window[1]:
+            self.tally.latencies["read_lag"].record(now_s - came_s)
 
     def open_interval(self, now_s: float) -> None:
         """The measured time begins: what was counted before belongs to no interval."""

@@ -69,7 +69,7 @@ def _latencies(report: BotsReport) -> Iterator[tuple[str, str]]:
     for name in TIMED:
         for kind, words in ((RESPONSE, f"{name} response"), (SERVICE, f"{name} service")):
             yield _spread(report, f"{name}_{kind}", words), ""
-    for name in ("send_lag", "connect", "resume"):
+    for name in ("send_lag", "read_lag", "connect", "resume"):
         if report.figures[f"{name}_p50"] is not None:
             yield _spread(report, name, name.replace("_", " ")), ""
     clipped = report.figures["clipped"]

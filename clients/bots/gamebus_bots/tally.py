@@ -27,6 +27,7 @@ def key(name: str, kind: str) -> str:
 LATENCIES: Final = (
     *(key(name, kind) for name in TIMED for kind in (RESPONSE, SERVICE)),
     "send_lag",
+    "read_lag",
     "connect",
     "resume",
 )

@@ -87,3 +87,13 @@ class TestInbox:
         await turns(3)
         assert handled == [b"b"]
         assert [str(failure) for failure in failures] == ["broken"]
+
+    async def test_tells_how_long_the_oldest_waited(self, time: Time) -> None:
+        """Once for each slice: when what it begins with came, and when its turn came."""
+        waits: list[tuple[float, float]] = []
+        inbox = Inbox(waited=lambda came_s, now_s: waits.append((came_s, now_s)))
+        for chunk in (b"a", b"b"):
+            inbox.put(lambda _: None, chunk)
+            time.now_s += 0.5
+        await turns(2)
+        assert waits == [(100.0, 101.0)]
