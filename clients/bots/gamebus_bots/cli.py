@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -106,6 +107,7 @@ def run(
     Example: gamebus bots run steady --players 200 --duration 60s --threshold 'position_p99<100ms'
     """
     with _usage():
+        _refuse_unwritable(json_file, html_file)
         given = _options(players, rooms, duration, rate_hz, ramp, warm_up, combat)
         chosen = find(scenario).scaled(**given)
         thresholds = _thresholds(chosen, threshold)
@@ -119,13 +121,14 @@ def run(
             parts=processes,
         )
     report = _play(config, Plan(thresholds, folder), Console())
+    # First of all: a disk that is full costs the files only.
+    Console().print(summary(report), soft_wrap=True, highlight=False)
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
     if html_file is not None:
         html_file.write_text(html(report), encoding="utf-8")
     if hgrm is not None:
         _write_hgrm(report, hgrm)
-    Console().print(summary(report), soft_wrap=True, highlight=False)
     raise typer.Exit(exit_code(report))
 
 
@@ -185,6 +188,7 @@ def find_limit(
     Example: gamebus bots find-limit --threshold 'position_p99<100ms' --processes 2
     """
     with _usage():
+        _refuse_unwritable(json_file)
         if not threshold:
             raise ThresholdError("without a --threshold there is no limit to find, for instance 'position_p99<100ms'")
         model = find(scenario).scaled(**_options(None, None, duration, None, ramp, warm_up, None))
@@ -204,9 +208,9 @@ def find_limit(
         searching.tell(players, step_of(report))
         console.print(step_line(report), soft_wrap=True, highlight=False)
     outcome = limit_document(searching, steps)
+    console.print(limit_words(outcome), soft_wrap=True, highlight=False)
     if json_file is not None:
         json_file.write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
-    console.print(limit_words(outcome), soft_wrap=True, highlight=False)
     raise typer.Exit(0 if searching.limit else EXIT_FAILED)
 
 
@@ -268,6 +272,13 @@ def _play(config: BotsConfig, plan: Plan, console: Console, *, live: bool = True
 def _fail(words: str) -> NoReturn:
     typer.echo(f"gamebus bots: {words}", err=True)
     raise typer.Exit(EXIT_FAILED)
+
+
+def _refuse_unwritable(*files: Path | None) -> None:
+    """Better before the run than after it."""
+    for file in files:
+        if file is not None and (file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK)):
+            raise ValueError(f"cannot write to {file}: name a file in a folder that exists and may be written to")
 
 
 def _write_hgrm(report: BotsReport, folder: Path) -> None:

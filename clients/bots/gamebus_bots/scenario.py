@@ -158,6 +158,14 @@ class Scenario:
             raise ScenarioError("a slow reader's pause is shorter than its period")
         if self.reconnects is not None and self.reconnects.every_s <= 0:
             raise ScenarioError("reconnects come every so many seconds, above 0")
+        for name, every_s in (
+            ("reconnects", None if self.reconnects is None else self.reconnects.every_s),
+            ("a burst", None if self.burst is None else self.burst.every_s),
+        ):
+            if every_s is not None and every_s > self.duration_s:
+                raise ScenarioError(
+                    f"{name} every {every_s:g} s would not come once in a duration of {self.duration_s:g} s"
+                )
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:

@@ -134,6 +134,8 @@ class TestRun:
             (("steady", "--duration", "soon"), "60s"),
             (("steady", "--threshold", "position_p98<1ms"), "position_p9"),
             (("hotspot", "--processes", "2"), "a room is played whole"),
+            (("reconnect-storm", "--duration", "14s"), "would not come once in a duration of 14 s"),
+            (("steady", "--json", "nowhere/report.json"), "cannot write to nowhere/report.json"),
         ],
     )
     async def test_wrong_usage_says_what_to_do(self, arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
