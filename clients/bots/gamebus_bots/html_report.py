@@ -35,6 +35,7 @@ def html(report: BotsReport) -> str:
         verdict_class=kind,
         about=escape(scenario.about),
         facts=escape(facts),
+        words=escape(_in_words(report)),
         alerts=_alerts(report),
         tiles=_tiles(report),
         thresholds=_thresholds(report),
@@ -66,6 +67,27 @@ def _verdict(report: BotsReport) -> tuple[str, str]:
     if report.crossed:
         return "threshold crossed", "bad"
     return ("invalid", "warn") if report.invalid else ("passed", "good")
+
+
+def _in_words(report: BotsReport) -> str:
+    """The outcome for somebody who reads nothing else."""
+    figures, counts = report.figures, report.tally.counts
+    said = []
+    if report.failures:
+        said.append("A promise was broken.")
+    elif counts["acked"]:
+        said.append(
+            f"Every promise was kept: {counts['acked']:,} durable events were acknowledged and reached players {counts['delivered']:,} "
+            "times; none was lost, none came twice, none out of order."
+        )
+    if report.invalid:
+        said.append("The generator was saturated: the latencies say nothing of the servers.")
+    elif figures["position_p50"] is not None:
+        half, nearly_all = (_number(figures[f"position_{name}"], " ms") for name in ("p50", "p99"))
+        said.append(
+            f"Half of all positions were seen by the others within {half} of their planned time, 99 of 100 within {nearly_all}."
+        )
+    return " ".join(said)
 
 
 def _alerts(report: BotsReport) -> str:

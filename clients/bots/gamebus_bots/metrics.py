@@ -13,7 +13,7 @@ LATENCY_WORDS: Final[Mapping[str, str]] = {
     "ack": "a durable event, until its ack",
     "chat": "a chat line, until another player has it",
     "send_lag": "the generator: planned to real send",
-    "read_lag": "the generator: what has come waits so long to be looked at; no latency holds it, but for acks",
+    "read_lag": "the generator: read to looked at",
     "connect": "a connection, until its room is joined",
     "resume": "a lost connection, until its room is joined again",
 }

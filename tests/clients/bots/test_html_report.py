@@ -37,6 +37,17 @@ class TestPage:
         for words in ("promise broken", "Promised and not kept: 3 gaps", "the broker was killed", "✗ crossed"):
             assert words in page
 
+    def test_says_in_a_sentence_how_it_went(self) -> None:
+        """For somebody who reads nothing else: whether promises held, and what players felt; or that one did not."""
+        kept = Tally(counts=Counter(acked=1_234, delivered=9_876), points=[Point(1.0, Counter(sent=20))])
+        kept.latencies["position.response"].record(0.05)
+        page = html(report(kept))
+        assert "Every promise was kept: 1,234 durable events were acknowledged and reached players 9,876 times" in page
+        assert "Half of all positions were seen by the others within 50.0 ms" in page
+        broken = html(report(Tally(counts=Counter(acked=1_234, gaps=1))))
+        assert "A promise was broken." in broken
+        assert "Every promise was kept" not in broken
+
     def test_names_from_outside_stay_text(self) -> None:
         """Of scenarios, players and refusals."""
         tally = Tally(problems={EVIL: EVIL})

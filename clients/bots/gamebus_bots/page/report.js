@@ -27,11 +27,15 @@ function lines(names, unit, more = () => ({})) {
   }));
 }
 
+const pointedAt = (plot) => plot.root.classList.toggle("idle", plot.cursor.idx == null);
+
 function options(ySeries, unit, { x = {}, scales = {}, axes = [] } = {}) {
   return {
     height: HEIGHT,
     width: 480,
     cursor: { y: false },
+    // Values stand in the legend while somebody points at the chart.
+    hooks: { ready: [pointedAt], setCursor: [pointedAt] },
     scales: { x: { time: false }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] }, ...scales },
     axes: [
       axis({ values: (_, values) => values.map((value) => `${value} s`), ...x.axis }),
