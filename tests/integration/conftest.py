@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -41,8 +42,17 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def _fault_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("fault-stack"), brokers=1, kafka_ports=(0,), redis_port=0)
+def fault_link_port() -> int:
+    """Where a test may put a proxy before the broker of the fault stack: clients that come by it are told to stay with it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="session")
+def _fault_stack(tmp_path_factory: pytest.TempPathFactory, fault_link_port: int) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("fault-stack")
+    stack = Stack(folder, brokers=1, kafka_ports=(0,), redis_port=0, proxied_ports=(fault_link_port,))
     try:
         stack.up(foreground=True)
         yield stack
