@@ -111,7 +111,7 @@ class World:
         rooms = {room: RoomEntry(len(players) // 2, 20.0) for room, players in self._rooms.items()}
         players = {
             # One of ten has something in its outbox, each time as much as chance has it.
-            player: PlayerEntry(player, "player", (room,), random.choice((0,) * 9 + (random.randrange(4096),)), 0)
+            player: PlayerEntry(player, "player", (room,), random.choice((0,) * 9 + (random.randrange(4096),)), 0, 20.0)
             for room, players in self._rooms.items()
             for player in players[gateway::2]
         }

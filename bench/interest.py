@@ -40,6 +40,7 @@ class _Player:
 
     role = Role.PLAYER
     rate_limited = 0
+    rtt_ms = None
 
     def __init__(self, name: str, transport: asyncio.WriteTransport) -> None:
         self.player = self.session = name

@@ -58,7 +58,7 @@ class Delivery:
 
 
 def _answers(vitals: Iterable[Vitals]) -> dict[str, int]:
-    """Durable publishes of clients by how they were answered, of the gateways that run."""
+    """Durable publishes of clients by how they were answered, of the gateways heard of within a minute."""
     answers: dict[str, int] = {}
     for process in vitals:
         for name, value in process.samples.items():
@@ -69,7 +69,7 @@ def _answers(vitals: Iterable[Vitals]) -> dict[str, int]:
 
 
 def _sums(vitals: Iterable[Vitals], samples: dict[str, str]) -> dict[str, int]:
-    """Of the processes that run: what they counted since each began."""
+    """What the processes heard of within a minute counted since each began."""
     totals = dict.fromkeys(samples, 0)
     for process in vitals:
         for name, sample in samples.items():

@@ -75,6 +75,7 @@ class RoomDetail:
         chat = await self._chat.history(self._room, _MAX_EVENTS)
         here = members[self._room]
         players = sorted(here | positions.keys() | scores.keys())
+        entries = await self._directory.players(list(rooms), players)
         return {
             "room": self._room,
             "gateways": [
@@ -86,7 +87,7 @@ class RoomDetail:
                     "player": player,
                     "present": player in here,
                     "position": _place(positions.get(player)),
-                    "rtt_ms": beats[player].rtt_ms if player in beats else None,
+                    "rtt_ms": entries[player].rtt_ms if player in entries else None,
                     "heard_ms": beats[player].server_ms if player in beats else None,
                 }
                 | (asdict(scores[player]) if player in scores else {"kills": 0, "deaths": 0, "assists": 0})

@@ -132,7 +132,9 @@ class Connection(asyncio.Protocol):
         settings = host.settings
         self.phase = Phase.HANDSHAKE
         self._host = host
-        self._reader = MessageReader(server_protocol(origins=settings.origins, max_message_bytes=settings.frame_bytes))
+        self._reader = MessageReader(
+            server_protocol(origins=settings.origins, max_message_bytes=settings.frame_bytes), self._on_pong
+        )
         self._encoding = Encoding.JSON
         # Set with the connection: the transport; with the handshake: the outbox, the driver and the keep-alive.
         self._transport: asyncio.Transport | None = None
@@ -348,6 +350,13 @@ class Connection(asyncio.Protocol):
                 pass
         if self.phase is Phase.OPEN:
             self._schedule()
+
+    def _on_pong(self) -> None:
+        assert self._driver is not None
+        assert self._keepalive is not None
+        rtt_s = self._keepalive.answered(self._last_received)
+        if rtt_s is not None:
+            self._driver.rtt_ms = round(rtt_s * 1000, 1)
 
     def _schedule(self) -> None:
         """Wake at the next thing that an open connection has to do."""

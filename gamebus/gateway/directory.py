@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from heapq import nlargest
 from typing import Final, TypeVar
 
 import structlog
@@ -12,6 +13,7 @@ from gamebus.errors import StateError
 from gamebus.state.directory import DirectoryState, PlayerEntry, RoomEntry
 
 _INTERVAL_S: Final = 2.0
+_MAX_TROUBLED: Final = 50
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +35,7 @@ class Directory:
         self._gateway = gateway
         self._census = census
         # As Redis has them; None when that is not known.
-        self._written: tuple[dict[str, RoomEntry], dict[str, PlayerEntry]] | None = None
+        self._written: tuple[dict[str, RoomEntry], dict[str, PlayerEntry], dict[str, PlayerEntry]] | None = None
         self._current = True
 
     async def run(self) -> None:
@@ -56,16 +58,18 @@ class Directory:
             StateError: Redis could not answer.
         """
         rooms, players = self._census()
+        troubled = _worst(players)
         written, self._written = self._written, None
-        old_rooms, old_players = written or ({}, {})
+        old_rooms, old_players, old_troubled = written or ({}, {}, {})
         there = await self._state.write(
             self._gateway,
             rooms=_changes(old_rooms, rooms),
             players=_changes(old_players, players),
+            troubled=_changes(old_troubled, troubled),
             anew=written is None,
         )
-        if there == (len(rooms), len(players)):
-            self._written = rooms, players
+        if there == (len(rooms), len(players), len(troubled)):
+            self._written = rooms, players, troubled
 
     async def forget(self) -> None:
         """Say that the gateway ends in order."""
@@ -73,6 +77,12 @@ class Directory:
             await self._state.forget(self._gateway)
         except StateError as error:
             log.warning("directory.left_behind", error=str(error))
+
+
+def _worst(players: Mapping[str, PlayerEntry]) -> dict[str, PlayerEntry]:
+    """Those in trouble, so that an operator need not know their names; of many, those who send too much first."""
+    found = (item for item in players.items() if item[1].troubled)
+    return dict(nlargest(_MAX_TROUBLED, found, key=lambda item: (item[1].rate_limited, item[1].queued_bytes)))
 
 
 def _changes(before: Mapping[str, Entry], now: Mapping[str, Entry]) -> dict[str, Entry | None]:

@@ -298,6 +298,7 @@ class Hub:
                 tuple(there),
                 client.outbox.queued_bytes,
                 client.rate_limited,
+                client.rtt_ms,
             )
             for client, there in self._clients.items()
         }

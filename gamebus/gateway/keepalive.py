@@ -33,13 +33,15 @@ class Keepalive:
         first_s: from `now` to the first ping.
     """
 
-    __slots__ = ("_interval_s", "_pinged", "_timeout_s", "deadline")
+    __slots__ = ("_interval_s", "_pinged", "_timeout_s", "_unanswered", "deadline")
 
     def __init__(self, *, interval_s: float, timeout_s: float, first_s: float, now: float) -> None:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         # When the ping was sent whose answer is awaited; None between the two.
         self._pinged: float | None = None
+        # The same, until its pong has come.
+        self._unanswered: float | None = None
         self.deadline = now + first_s
         """When :meth:`on_time` has something to decide."""
 
@@ -48,7 +50,7 @@ class Keepalive:
         if now < self.deadline:
             return Liveness.WAIT
         if self._pinged is None:
-            self._pinged = now
+            self._pinged = self._unanswered = now
             self.deadline = now + self._timeout_s
             return Liveness.PING
         if last_received < self._pinged:
@@ -56,6 +58,11 @@ class Keepalive:
         self.deadline = max(now, self._pinged + self._interval_s)
         self._pinged = None
         return Liveness.WAIT
+
+    def answered(self, now: float) -> float | None:
+        """A pong has arrived: seconds since its ping; None when no ping waits for one (RFC 6455, section 5.5.3, allows it)."""
+        pinged, self._unanswered = self._unanswered, None
+        return None if pinged is None else now - pinged
 
 
 class TimerWheel(Generic[T]):

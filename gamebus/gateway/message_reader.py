@@ -8,6 +8,7 @@ the two over arbitrary input, so the short cut takes exactly what the core would
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from websockets.frames import CloseCode, Frame, Opcode
@@ -41,14 +42,16 @@ class MessageReader:
 
     Args:
         protocol: the core of the connection; its `max_message_size` bounds a message, fragments together.
+        on_pong: called for every pong.
     """
 
-    __slots__ = ("_fragments", "_is_text", "_max_bytes", "_needed", "_partial", "protocol")
+    __slots__ = ("_fragments", "_is_text", "_max_bytes", "_needed", "_on_pong", "_partial", "protocol")
 
-    def __init__(self, protocol: ServerProtocol) -> None:
+    def __init__(self, protocol: ServerProtocol, on_pong: Callable[[], None]) -> None:
         assert protocol.max_message_size is not None
         self.protocol = protocol
         self._max_bytes = protocol.max_message_size
+        self._on_pong = on_pong
         # The start of a frame whose end has not arrived, and the size it must reach before it is looked at again. Before the
         # handshake is complete: the last bytes of the request so far.
         self._partial = bytearray()
@@ -128,6 +131,8 @@ class MessageReader:
             if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
                 self._is_text = frame.opcode is Opcode.TEXT
             elif frame.opcode is not Opcode.CONT:
+                if frame.opcode is Opcode.PONG:
+                    self._on_pong()
                 continue
             self._fragments.append(bytes(frame.data))
             if frame.fin:

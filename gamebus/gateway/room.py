@@ -53,6 +53,10 @@ class Client(Protocol):
     def rate_limited(self) -> int:
         """Messages of this client that were refused because too many came."""
 
+    @property
+    def rtt_ms(self) -> float | None:
+        """Round trip of the last ping that this client answered."""
+
 
 class Room:
     """Fan-out of one room.

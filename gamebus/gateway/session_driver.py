@@ -154,6 +154,7 @@ class SessionDriver:
         "outbox",
         "player",
         "role",
+        "rtt_ms",
         "session",
     )
 
@@ -163,6 +164,9 @@ class SessionDriver:
         self.session = session_id
         self.player = ""
         self.role = Role.SPECTATOR
+        self.rtt_ms: float | None = None
+        """Round trip of the last ping that was answered; None before the first one."""
+
         self.outbox = outbox
         self._session = session
         self._encoding = encoding

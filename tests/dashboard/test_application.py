@@ -188,20 +188,42 @@ class TestPages:
         await VitalsState(connection).write(vitals("a1", "gateway"))
         await VitalsState(connection).write(vitals("a2", "gateway"))
         directory = DirectoryState(connection)
-        alice = PlayerEntry("s1", "player", ("arena",), 9, 2)
+        alice = PlayerEntry("s1", "player", ("arena",), 9, 2, 31.5)
         await directory.write("a1", rooms={"arena": RoomEntry(2, 20)}, players={"alice": alice})
         await directory.write("a2", rooms={"arena": RoomEntry(1, 20), "lobby": RoomEntry(5, 10)}, players={})
         await directory.write("dead", rooms={"ghost": RoomEntry(1, 20)}, players={})
         await PresenceState(connection).join("arena", "alice", "s1", NOW_MS)
-        await PresenceState(connection).extend({"arena": {"alice": Heartbeat(NOW_MS, 31.5)}})
+        await PresenceState(connection).extend({"arena": {"alice": Heartbeat(NOW_MS, None)}})
 
         rooms = (await browser.frame("rooms"))["page"]
         assert [(room["room"], room["clients"]) for room in rooms["rooms"]] == [("lobby", 5), ("arena", 3)]
         assert [room["room"] for room in (await browser.frame("rooms:are"))["page"]["rooms"]] == ["arena"]
         (player,) = (await browser.frame("players:ali"))["page"]["players"]
         assert (player["gateway"], player["queued_bytes"], player["rtt_ms"]) == ("here:161", 9, 31.5)
-        assert player["rate_limited"] == 2
+        assert (player["rate_limited"], player["trouble"]) == (2, ["floods", "reads slowly"])
         assert (await browser.frame("players:bob"))["page"]["players"] == []
+
+    async def test_who_is_in_trouble_stands_first_however_many_players_there_are(
+        self, browser: Browser, connection: Connection
+    ) -> None:
+        """Nobody who floods, reads slowly or is far away needs to be searched for."""
+        await VitalsState(connection).write(vitals("a1", "gateway"))
+        well = {f"p{number:03}": PlayerEntry("s", "player", (), 0, 0, 20.0) for number in range(300)}
+        troubled = {
+            "slow": PlayerEntry("s", "player", (), 70_000, 0, 20.0),
+            "far": PlayerEntry("s", "player", (), 0, 0, 900.0),
+            "zz-flood": PlayerEntry("s", "player", (), 0, 40, 20.0),
+        }
+        await DirectoryState(connection).write("a1", rooms={}, players=well | troubled, troubled=troubled, anew=True)
+
+        players = (await browser.frame("players"))["page"]["players"]
+        assert [(player["player"], player["trouble"]) for player in players[:3]] == [
+            ("zz-flood", ["floods"]),
+            ("slow", ["reads slowly"]),
+            ("far", ["slow line"]),
+        ]
+        assert len(players) == 100
+        assert [player["player"] for player in (await browser.frame("players:zz"))["page"]["players"]] == ["zz-flood"]
 
     async def test_a_room_shows_what_happened_in_it(self, browser: Browser, connection: Connection) -> None:
         """Players with place and score, kill feed, chat; text of players stays text."""

@@ -123,6 +123,7 @@ class Reader:
         self.session = f"s{next(self._sessions)}"
         self.overflows = 0
         self.rate_limited = 0
+        self.rtt_ms: float | None = None
         self.frames: list[bytes] = []
         self.messages: list[list[Any]] = []
         self._buffered: list[bytes] = []

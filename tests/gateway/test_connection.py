@@ -240,6 +240,14 @@ class TestClosing:
             await client.send("ping", 1)
             assert (await client.receive())[0] == "pong"
 
+    async def test_who_answers_a_ping_has_a_round_trip(self) -> None:
+        """Measured by the gateway; the client does nothing for it but what every library does."""
+        async with serving(ping_interval_ms=100) as harness, harness.client() as client:
+            await client.send("join", "arena")
+            await client.receive()
+            (driver,) = harness.hub.drivers
+            await _until(lambda: driver.rtt_ms is not None)
+
     async def test_a_peer_that_ignores_the_close_frame_is_cut(self) -> None:
         """The close timeout bounds how long a socket is kept for a peer that does not close."""
         async with serving(close_timeout_ms=300) as harness:

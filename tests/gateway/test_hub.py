@@ -718,10 +718,10 @@ class TestCensus:
         gateway = Gateway(tick_hz=20)
         alice = gateway.reader("alice", "r", "s")
         gateway.reader("bob", "r")
-        alice.rate_limited = 3
+        alice.rate_limited, alice.rtt_ms = 3, 40.5
 
         rooms, players = gateway.hub.census()
 
         assert {name: room.clients for name, room in rooms.items()} == {"r": 2, "s": 1}
-        assert players["alice"] == PlayerEntry(alice.session, "player", ("r", "s"), 0, 3)
-        assert players["bob"].rate_limited == 0
+        assert players["alice"] == PlayerEntry(alice.session, "player", ("r", "s"), 0, 3, 40.5)
+        assert (players["bob"].rate_limited, players["bob"].rtt_ms) == (0, None)

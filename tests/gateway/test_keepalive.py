@@ -46,6 +46,15 @@ class TestKeepalive:
         assert alive.on_time(6.0, last_received=2.0) is Liveness.WAIT
         assert alive.on_time(6.0, last_received=2.0) is Liveness.PING
 
+    def test_a_pong_tells_the_round_trip_of_its_ping_once(self) -> None:
+        """Pongs that nobody asked for are allowed, and tell nothing."""
+        alive = keepalive()
+        assert alive.answered(5.0) is None
+        alive.on_time(10.0, last_received=0.0)
+
+        assert alive.answered(10.25) == 0.25
+        assert alive.answered(10.5) is None
+
 
 class TestTimerWheel:
     def test_an_item_is_due_at_its_time_and_once(self) -> None:

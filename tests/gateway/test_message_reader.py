@@ -21,7 +21,7 @@ LIMIT = 1024
 
 
 def reader(limit: int = LIMIT) -> MessageReader:
-    return MessageReader(ServerProtocol(state=State.OPEN, max_size=limit))
+    return MessageReader(ServerProtocol(state=State.OPEN, max_size=limit), lambda: None)
 
 
 def frame(opcode: Opcode, payload: bytes, *, fin: bool = True) -> bytes:
@@ -69,6 +69,18 @@ class TestMessages:
 
         assert read(reader_, pieces) == ["café", b"next"]
         assert reader_.protocol.data_to_send() == [Frame(Opcode.PONG, b"now").serialize(mask=False)]
+
+    def test_every_pong_is_told(self) -> None:
+        """Wherever it stands between messages; a ping is none."""
+        pongs: list[int] = []
+        reader_ = MessageReader(ServerProtocol(state=State.OPEN, max_size=LIMIT), lambda: pongs.append(1))
+        pieces = [
+            frame(Opcode.TEXT, b"a", fin=False) + frame(Opcode.PONG, b""),
+            frame(Opcode.CONT, b"b") + frame(Opcode.PONG, b"x") + frame(Opcode.PING, b"") + frame(Opcode.BINARY, b"c"),
+        ]
+
+        assert read(reader_, pieces) == ["ab", b"c"]
+        assert len(pongs) == 2
 
 
 class TestFailures:
@@ -140,7 +152,7 @@ class TestHandshake:
         request = client.data_to_send()[0]
         data = request + frame(Opcode.TEXT, b"hello")
         for cut in (len(request) - 3, len(request), len(request) + 2, len(data)):
-            reader_ = MessageReader(ServerProtocol(max_size=LIMIT))
+            reader_ = MessageReader(ServerProtocol(max_size=LIMIT), lambda: None)
             found = [reader_.request(data[:cut])]
             if found == [None]:
                 found.append(reader_.request(data[cut:]))

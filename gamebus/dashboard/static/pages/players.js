@@ -9,8 +9,16 @@ import { html } from "../vendor/htm-preact.js";
 
 export function Players({ go, text, actions, onSignedOut }) {
   const feed = useFeed(text ? `players:${text}` : "players", onSignedOut);
-  const rows = (feed.page?.players ?? []).map((player) => ({ ...player, id: `${player.player}/${player.session}` }));
+  const rows = (feed.page?.players ?? []).map((player, index) => ({ ...player, rank: -index, id: `${player.player}/${player.session}` }));
   const columns = [
+    {
+      key: "trouble",
+      name: "Trouble",
+      numeric: true,
+      value: (row) => row.rank,
+      show: (row) => row.trouble.map((what) => html`<span class="badge">${what}</span> `),
+      title: "Who sends too much, reads too slowly or is far away stands first",
+    },
     { key: "player", name: "Player", value: (row) => row.player },
     { key: "role", name: "Role", value: (row) => row.role },
     {
@@ -33,7 +41,7 @@ export function Players({ go, text, actions, onSignedOut }) {
       numeric: true,
       value: (row) => row.rtt_ms,
       show: (row) => milliseconds(row.rtt_ms),
-      title: "Round trip, measured by the client",
+      title: "Round trip of the gateway's last ping; the first one comes within ten seconds",
     },
     {
       key: "heard",
@@ -74,7 +82,7 @@ export function Players({ go, text, actions, onSignedOut }) {
   const cut = feed.page && rows.length === feed.page.limit;
   return html`<${Search} label="Player" text=${text} onText=${(next) => go(next ? `/players?q=${encodeURIComponent(next)}` : "/players")} />
     <${Framed} title="Players" feed=${feed}>
-      <${Table} columns=${columns} rows=${rows} order=${{ key: "player", down: false }}
+      <${Table} columns=${columns} rows=${rows} order=${{ key: "trouble", down: true }}
         caption=${cut ? `The first ${count(rows.length)} players found; search for a name` : `${count(rows.length)} players`}
         empty=${text ? `No player whose name holds “${text}” is connected.` : "Nobody is connected. Let bots play: gamebus demo."} />
     <//>`;
