@@ -172,6 +172,20 @@ class TestAlerts:
             scene.say({PROCESSOR: {f"realtime_account_events_total{{term={name}}}": n for name, n in terms.items()}})
         assert list(scene.values("RealtimeLoss").values()) == [0]
 
+    @pytest.mark.parametrize(("lost", "told"), [(False, False), (True, True)])
+    def test_what_is_late_for_seconds_is_no_alarm_and_what_never_comes_is_one(self, lost: bool, told: bool) -> None:
+        """A machine without CPU: for six seconds an event of ten has not come when it is counted, and then it comes or it does not."""
+        scene, board = Scene(), RecordedBoard()
+        alert = named("RealtimeLoss")
+        for second in range(60):
+            attempted = 400 * second
+            late = 40 * min(second, 6)
+            processed = attempted - (late if lost or second <= 6 else 0)
+            terms = {"attempted": attempted, "processed": processed}
+            scene.say({PROCESSOR: {f"realtime_account_events_total{{term={name}}}": n for name, n in terms.items()}})
+            board.update([alert], {alert.name: alert.values(scene.fleet, scene.now)}, scene.now)
+        assert bool(board.firing or board.history) is told
+
     def test_the_beginning_of_a_game_is_no_alarm(self) -> None:
         """Processors say what they have read a second after the gateway has said what it wrote."""
         scene, board = Scene(), RecordedBoard()
