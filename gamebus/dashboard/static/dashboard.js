@@ -66,6 +66,9 @@ function Dashboard() {
     document.documentElement.dataset.theme = theme;
     localStorage.setItem("theme", theme);
   }, [theme]);
+  useEffect(() => {
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [place, session]);
 
   if (!session) return html`<p class="empty" role="status">Connecting …</p>`;
   if (!session.operator) return html`<${SignIn} done=${ask} />`;
@@ -93,7 +96,7 @@ function Dashboard() {
       <a class="name" href="/" onClick=${(event) => link(event, "/")}><img src="/static/icon.svg" alt="" width="24" height="24" /> gamebus</a>
       <nav aria-label="Pages">${PAGES.map(
         ([to, name]) => html`
-        <a href=${to} aria-current=${url.pathname === to || (to === "/rooms" && room) ? "page" : undefined} onClick=${(event) => link(event, to)}>${name}${
+        <a href=${to} class=${to === "/alerts" && firing > 0 ? "firing" : undefined} aria-current=${url.pathname === to || (to === "/rooms" && room) ? "page" : undefined} onClick=${(event) => link(event, to)}>${name}${
           to === "/alerts" && firing > 0 && html` <span class="badge">${firing}<span class="unseen"> firing</span></span>`
         }</a>`,
       )}

@@ -130,7 +130,7 @@ export function Delivery({ onSignedOut }) {
       <${Stat} name="Duplicates passed over" value=${count(page.durable.processed.duplicates)} note="read again or sent again" />
       <${Stat} name="Dead letters" value=${count(page.durable.processed.dead_letters)} bad=${page.durable.processed.dead_letters > 0} note="gamebus dlq list" />
     </dl>
-    <p class="note">Of the processes heard of within the last minute, since each of them began: what one counted that was killed is gone a minute later.</p>
+    <p class="note">Of the processes heard of within the last minute, since each of them began: what one counted goes when it ends, or a minute after it was killed.</p>
     <${Table} columns=${letterColumns} rows=${letters} caption="Last dead letters" order=${{ key: "at", down: true }} empty="No dead letters within 24 hours." />`
   }<//>`;
 }

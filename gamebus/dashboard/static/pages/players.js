@@ -9,17 +9,20 @@ import { html } from "../vendor/htm-preact.js";
 
 export function Players({ go, text, actions, onSignedOut }) {
   const feed = useFeed(text ? `players:${text}` : "players", onSignedOut);
-  const rows = (feed.page?.players ?? []).map((player, index) => ({ ...player, rank: -index, id: `${player.player}/${player.session}` }));
+  const rows = (feed.page?.players ?? []).map((player, index) => ({
+    ...player,
+    rank: index,
+    id: `${player.player}/${player.session}`,
+  }));
   const columns = [
+    { key: "player", name: "Player", value: (row) => row.player },
     {
       key: "trouble",
       name: "Trouble",
-      numeric: true,
       value: (row) => row.rank,
       show: (row) => row.trouble.map((what) => html`<span class="badge">${what}</span> `),
       title: "Who sends too much, reads too slowly or is far away stands first",
     },
-    { key: "player", name: "Player", value: (row) => row.player },
     { key: "role", name: "Role", value: (row) => row.role },
     {
       key: "rooms",
@@ -82,7 +85,7 @@ export function Players({ go, text, actions, onSignedOut }) {
   const cut = feed.page && rows.length === feed.page.limit;
   return html`<${Search} label="Player" text=${text} onText=${(next) => go(next ? `/players?q=${encodeURIComponent(next)}` : "/players")} />
     <${Framed} title="Players" feed=${feed}>
-      <${Table} columns=${columns} rows=${rows} order=${{ key: "trouble", down: true }}
+      <${Table} columns=${columns} rows=${rows} order=${{ key: "trouble", down: false }}
         caption=${cut ? `The first ${count(rows.length)} players found; search for a name` : `${count(rows.length)} players`}
         empty=${text ? `No player whose name holds “${text}” is connected.` : "Nobody is connected. Let bots play: gamebus demo."} />
     <//>`;
