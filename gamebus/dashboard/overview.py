@@ -9,6 +9,7 @@ from typing import Any, Final
 from gamebus.catalog import Catalog, DeliveryClass
 from gamebus.dashboard.charts import Charts, percentile_ms
 from gamebus.state.connection import Connection
+from gamebus.state.directory import DirectoryState
 from gamebus.state.ledger import LedgerState
 from gamebus.state.loss_summary import summary
 from gamebus.state.timeline import TimelineState
@@ -24,6 +25,7 @@ class Overview:
     def __init__(self, connection: Connection, catalog: Catalog) -> None:
         self._vitals = VitalsState(connection)
         self._charts = Charts(TimelineState(connection))
+        self._directory = DirectoryState(connection)
         self._ledger = LedgerState(connection)
         self._catalog = catalog
         self._topics = {topic.name: topic.partitions for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)}
@@ -33,22 +35,23 @@ class Overview:
         now_ms = time.time_ns() // 1_000_000
         charts = await self._charts.read(now_ms)
         vitals = await self._vitals.read()
-        losses = summary(await self._ledger.read(self._topics), self._catalog)["types"]
-        return {"now": self._now(vitals, losses, now_ms), "charts": charts}
-
-    def _now(self, vitals: Sequence[Vitals], losses: Sequence[dict[str, Any]], now_ms: int) -> dict[str, Any]:
-        rates, latencies = self._charts.recent(_RATE_S), self._charts.recent(_PERCENTILE_S)
         fresh = [process for process in vitals if now_ms - process.at_ms <= STALE_MS]
+        # The timeline has a room of two gateways twice.
+        rooms = await self._directory.room_names(process.id for process in fresh if process.role == "gateway")
+        losses = summary(await self._ledger.read(self._topics), self._catalog)["types"]
+        now = self._now(fresh, losses) | {"rooms": len(rooms), "stale": len(vitals) - len(fresh)}
+        return {"now": now, "charts": charts}
+
+    def _now(self, fresh: Sequence[Vitals], losses: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        rates, latencies = self._charts.recent(_RATE_S), self._charts.recent(_PERCENTILE_S)
         gateways = [process for process in fresh if process.role == "gateway"]
         attempted = sum(loss["attempted"] for loss in losses)
         processed = sum(loss["processed"] for loss in losses)
         return {
             "players": sum(int(_number(process, "hub_clients")) for process in gateways),
             "connections": sum(int(_number(process, "gateway_connections")) for process in gateways),
-            "rooms": round(rates.get("rooms", 0)),
             "gateways": len(gateways),
             "processors": len(fresh) - len(gateways),
-            "stale": len(vitals) - len(fresh),
             "realtime_per_s": round(rates.get("realtime_attempted", 0), 1),
             "durable_per_s": round(rates.get("durable_acked", 0), 1),
             "delivered_per_s": round(rates.get("ticks_delivered", 0) + rates.get("events_delivered", 0), 1),

@@ -108,6 +108,11 @@ class DirectoryState:
                 found.setdefault(name.decode(), {})[gateway] = RoomEntry(*msgpack.unpackb(value))
         return found
 
+    async def room_names(self, gateways: Iterable[str]) -> set[str]:
+        """Rooms with clients; one of several gateways is one."""
+        parts = await self._connection.pipeline([("HKEYS", self._key(gateway, "rooms")) for gateway in gateways])
+        return {name.decode() for part in parts for name in part}
+
     async def room(self, gateways: Sequence[str], room: str) -> dict[str, RoomEntry]:
         """Gateway -> entry, of one room."""
         values = await self._connection.pipeline([("HGET", self._key(gateway, "rooms"), room) for gateway in gateways])

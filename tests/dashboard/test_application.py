@@ -162,7 +162,7 @@ class TestHeaders:
 
 class TestPages:
     async def test_overview_adds_processes_up(self, browser: Browser, connection: Connection) -> None:
-        """Players and connections of all gateways; rates and percentiles of all together; the stale are told apart."""
+        """Players and connections of all gateways, a room of two of them once; rates of all together; the stale are told apart."""
         acks = Histogram()
         for _ in range(100):
             acks.observe(0.004)
@@ -170,10 +170,13 @@ class TestPages:
         await state.write(vitals("a1", "gateway", hub_clients=3, gateway_connections=4))
         await state.write(vitals("a2", "gateway", hub_clients=2, gateway_connections=2))
         await state.write(vitals("b1", "processor-all", age_ms=10_000))
+        for gateway, rooms in (("a1", ("arena", "lobby")), ("a2", ("arena",))):
+            entries = dict.fromkeys(rooms, RoomEntry(2, 20))
+            await DirectoryState(connection).write(gateway, rooms=entries, players={})
         second = time.time_ns() // 1_000_000_000
         counts = {f"ack:{index}": count for index, count in enumerate(acks.snapshot().counts)}
         for passed in range(2, 12):
-            await TimelineState(connection).add(second - passed, {"realtime_attempted": 60, "rooms": 2} | counts)
+            await TimelineState(connection).add(second - passed, {"realtime_attempted": 60, "rooms": 3} | counts)
 
         now = (await browser.frame("overview"))["page"]["now"]
 
