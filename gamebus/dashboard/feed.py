@@ -4,7 +4,7 @@ Guarantees: a page that nobody looks at is not read; fifty viewers cost Redis wh
 frame next, and holds up nobody. Not guaranteed: every frame.
 
 A frame is a JSON object: `at_ms` (when Redis was asked last), `redis` (whether it answered), `error` (why not), `firing` (how many alerts
-fire), and `page`, which is the last one that could be read, or null.
+fire), and `page`, which is the last one that could be read (`read_ms`), or null.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ class _Feed:
         self._firing = firing
         self._frame: str | None = None
         self._last: dict[str, Any] | None = None
+        self._read_ms: int | None = None
         self._changed = asyncio.Condition()
         self._number = 0
 
@@ -132,14 +133,16 @@ class _Feed:
             frame: dict[str, Any] = {"at_ms": time.time_ns() // 1_000_000, "redis": True, "error": None}
             try:
                 self._last = await self._page.read()
+                self._read_ms = frame["at_ms"]
             except StateError as error:
                 frame |= {"redis": False, "error": str(error)}
             except Exception as error:
                 log.exception("page.failed", page=self._name)
                 frame |= {"error": f"this page cannot be shown: {error!r}"}
             self._count(failed=not frame["redis"])
+            frame |= {"firing": self._firing(), "page": self._last, "read_ms": self._read_ms}
             async with self._changed:
-                self._frame = json.dumps(frame | {"firing": self._firing(), "page": self._last}, separators=(",", ":"))
+                self._frame = json.dumps(frame, separators=(",", ":"))
                 self._number += 1
                 self._changed.notify_all()
             await asyncio.sleep(max(0.0, INTERVAL_S - (time.monotonic() - asked_at)))

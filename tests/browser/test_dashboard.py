@@ -218,6 +218,7 @@ class TestDashboard:
         with stopped(dev, "valkey-server", "redis-server"):
             await expect(page.get_by_text("Redis does not answer.")).to_be_visible()
             await expect(page.locator("div.stale .stat").first).to_be_visible()
+            await expect(page.get_by_role("status").filter(has_text=re.compile(r"stale: \d+ s old"))).to_be_visible()
         await expect(page.get_by_text("Redis does not answer.")).to_be_hidden()
         await expect(page.get_by_text("● live")).to_be_visible()
 

@@ -53,10 +53,12 @@ class TestFeeds:
             running = tasks.create_task(feeds.run())
             await asyncio.sleep(0)
             viewer = feeds.frames("overview")
-            assert json.loads(await anext(viewer))["redis"] is True
+            first = json.loads(await anext(viewer))
+            assert (first["redis"], first["read_ms"]) == (True, first["at_ms"])
             page.error = StateError("Redis does not answer")
             frame = json.loads(await anext(viewer))
             assert (frame["redis"], frame["error"], frame["page"]) == (False, "Redis does not answer", {"read": 1})
+            assert frame["read_ms"] == first["at_ms"] < frame["at_ms"]
             page.error = None
             frame = json.loads(await anext(viewer))
             assert (frame["redis"], frame["error"], frame["page"]) == (True, None, {"read": 3})

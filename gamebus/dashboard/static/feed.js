@@ -12,8 +12,8 @@ export function useFeed(name, onSignedOut) {
   useEffect(() => {
     const source = new EventSource(`/api/feed?page=${encodeURIComponent(name)}`);
     source.onmessage = ({ data }) => {
-      const { at_ms, redis, error, firing, page } = JSON.parse(data);
-      setFrame({ name, atMs: at_ms, redis, error, page, receivedAt: performance.now() });
+      const { at_ms, redis, error, firing, page, read_ms } = JSON.parse(data);
+      setFrame({ name, atMs: at_ms, readMs: read_ms, redis, error, page, receivedAt: performance.now() });
       setNow(performance.now());
       dispatchEvent(new CustomEvent("firing", { detail: firing }));
     };
@@ -28,14 +28,16 @@ export function useFeed(name, onSignedOut) {
     };
   }, [name]);
 
-  const ageMs = Math.max(0, now - frame.receivedAt);
+  const sinceMs = Math.max(0, now - frame.receivedAt);
+  // While Redis does not answer, frames come that have nothing new.
+  const ageMs = sinceMs + (frame.readMs ? frame.atMs - frame.readMs : 0);
   const current = frame.name === name;
   return {
     page: current ? frame.page : null,
     redis: !current || frame.redis,
     error: current ? frame.error : null,
     ageMs,
-    nowMs: (frame.atMs ?? Date.now()) + ageMs,
+    nowMs: (frame.atMs ?? Date.now()) + sinceMs,
     stale: ageMs > STALE_MS || (current && !frame.redis),
   };
 }

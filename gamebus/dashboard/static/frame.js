@@ -10,7 +10,7 @@ export function Framed({ title, feed, children }) {
       <span class=${`age ${feed.stale ? "old" : ""}`} role="status">${feed.stale ? "▲ stale: " : "● "}${age}</span></div>
     ${
       !feed.redis &&
-      html`<p class="banner" role="alert"><strong>Redis does not answer.</strong> ${feed.page ? "What you see is the last that it said." : ""}
+      html`<p class="banner" role="alert"><strong>Redis does not answer.</strong> ${feed.page ? "What you see is the last that it said. " : ""}
       It is asked again every second. <span class="detail">${feed.error}</span></p>`
     }
     ${feed.redis && feed.error && html`<p class="banner" role="alert">${feed.error}</p>`}
