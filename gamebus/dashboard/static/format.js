@@ -6,6 +6,11 @@ export function count(value) {
   return value == null ? UNKNOWN : Math.round(value).toLocaleString("en");
 }
 
+/** With its noun: 1 room, 2 rooms. */
+export function several(value, noun) {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
 export function rate(value) {
   if (value == null) return UNKNOWN;
   return `${value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en")}/s`;

@@ -37,7 +37,7 @@ function Waterfall({ loss, rationales, nowMs }) {
     <dl class="stats">
       <${Stat} name="True loss" value=${percent(loss.attempted ? loss.loss_rate : null)} note="counted by the processors" bad=${loss.loss_rate > 0.01} />
       <${Stat} name="Publishers' estimate" value=${percent(loss.attempted ? loss.estimated_loss_rate : null)} note="dropped / attempted: all that acks=0 knows" />
-      <${Stat} name="Doubled" value=${count(loss.duplicates)} bad=${loss.duplicates > 0} note="an alarm: never promised" />
+      <${Stat} name="Doubled" value=${count(loss.duplicates)} bad=${loss.duplicates > 0} note="an alarm: this class never doubles" />
     </dl>
     <table><caption>Every attempted event is in one of these${total === loss.attempted ? "" : `; ${count(loss.attempted - total)} are on their way`}</caption>
       <tbody>${rows.map(

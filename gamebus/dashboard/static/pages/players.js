@@ -2,7 +2,7 @@
 
 import { Action } from "../action.js";
 import { useFeed } from "../feed.js";
-import { ago, bytes, count, milliseconds } from "../format.js";
+import { ago, bytes, count, milliseconds, several } from "../format.js";
 import { Framed, Search } from "../frame.js";
 import { Table } from "../table.js";
 import { html } from "../vendor/htm-preact.js";
@@ -86,7 +86,7 @@ export function Players({ go, text, actions, onSignedOut }) {
   return html`<${Search} label="Player" text=${text} onText=${(next) => go(next ? `/players?q=${encodeURIComponent(next)}` : "/players")} />
     <${Framed} title="Players" feed=${feed}>
       <${Table} columns=${columns} rows=${rows} order=${{ key: "trouble", down: false }}
-        caption=${cut ? `The first ${count(rows.length)} players found; search for a name` : `${count(rows.length)} players`}
+        caption=${cut ? `The first ${count(rows.length)} players found; search for a name` : several(rows.length, "player")}
         empty=${text ? `No player whose name holds “${text}” is connected.` : "Nobody is connected. Let bots play: gamebus demo."} />
     <//>`;
 }

@@ -2,7 +2,7 @@
 
 import { Action } from "../action.js";
 import { useFeed } from "../feed.js";
-import { bytes, count, duration, milliseconds, rate } from "../format.js";
+import { bytes, count, duration, milliseconds, rate, several } from "../format.js";
 import { Framed } from "../frame.js";
 import { Table } from "../table.js";
 import { html } from "../vendor/htm-preact.js";
@@ -152,10 +152,10 @@ export function Processes({ actions, onSignedOut }) {
   const processors = rows.filter(({ role }) => role !== "gateway");
   return html`<${Framed} title="Gateways and processors" feed=${feed}>
     <h2>Gateways</h2>
-    <${Table} columns=${actions ? [...GATEWAY, DRAIN] : GATEWAY} rows=${gateways} caption=${`${gateways.length} gateways`} order=${{ key: "name", down: false }}
+    <${Table} columns=${actions ? [...GATEWAY, DRAIN] : GATEWAY} rows=${gateways} caption=${several(gateways.length, "gateway")} order=${{ key: "name", down: false }}
       empty="No gateway wrote anything within the last minute. Start one: gamebus gateway, or all of it: gamebus dev." />
     <h2>Processors</h2>
-    <${Table} columns=${PROCESSOR} rows=${processors} caption=${`${processors.length} processors`} order=${{ key: "name", down: false }}
+    <${Table} columns=${PROCESSOR} rows=${processors} caption=${several(processors.length, "processor")} order=${{ key: "name", down: false }}
       empty="No processor wrote anything within the last minute. Start one: gamebus processor all." />
   <//>`;
 }

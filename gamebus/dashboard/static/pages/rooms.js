@@ -1,7 +1,7 @@
 // All rooms, and one room as it is: players on a map, scores, kills, chat.
 
 import { useFeed } from "../feed.js";
-import { ago, clock, count, milliseconds } from "../format.js";
+import { ago, clock, count, milliseconds, several } from "../format.js";
 import { Framed, Search, Stat } from "../frame.js";
 import { Table } from "../table.js";
 import { html, useEffect, useRef } from "../vendor/htm-preact.js";
@@ -26,7 +26,7 @@ export function Rooms({ go, text, onSignedOut }) {
   return html`<${Search} label="Room" text=${text} onText=${(next) => go(next ? `/rooms?q=${encodeURIComponent(next)}` : "/rooms")} />
     <${Framed} title="Rooms" feed=${feed}>
       <${Table} columns=${columns} rows=${rows} order=${{ key: "clients", down: true }}
-        caption=${`${count(feed.page?.found)} of ${count(feed.page?.total)} rooms${feed.page?.found > rows.length ? `, the ${rows.length} largest shown` : ""}`}
+        caption=${`${count(feed.page?.found)} of ${several(feed.page?.total, "room")}${feed.page?.found > rows.length ? `, the ${rows.length} largest shown` : ""}`}
         empty=${text ? `No room whose name holds “${text}”.` : "No room has a client. Let bots play: gamebus demo, or open the arena of gamebus dev."} />
     <//>`;
 }
