@@ -38,9 +38,9 @@ types: install
 unit: install
 	$(BIN)/python -m pytest -q -n 2 tests --ignore=tests/integration --ignore=tests/browser
 
-# Three files at a time, since most of each is waiting; the verifier judges what waits, and has the machine to itself.
+# Two files at a time, since most of each is waiting; the verifier judges what waits, and has the machine to itself.
 integration: install $(JAVASCRIPT_STAMP)
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile tests/integration --ignore=tests/integration/test_verify.py
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration --ignore=tests/integration/test_verify.py
 	$(BIN)/python -m pytest -q tests/integration/test_verify.py
 
 $(JAVASCRIPT_STAMP): $(JAVASCRIPT)/package.json $(JAVASCRIPT)/package-lock.json
