@@ -21,13 +21,14 @@ from gamebus.state.connection import Connection, connect
 from gamebus.state.dead_letters import DeadLetterNote, DeadLetterState
 from gamebus.state.directory import DirectoryState, PlayerEntry, RoomEntry
 from gamebus.state.effects import EffectState
-from gamebus.state.ledger import LedgerState, LossRow
+from gamebus.state.ledger import LedgerState
 from gamebus.state.positions import PositionState
 from gamebus.state.presence import Heartbeat, PresenceState
 from gamebus.state.timeline import TimelineState
 from gamebus.state.vitals import Vitals, VitalsState
 from gamebus.telemetry.histogram import Histogram
 from tests.dashboard.kit import SECRET, Browser, running_dashboard
+from tests.ledger_kit import EMPTY
 from tests.redis_server import RedisServer, running_redis_server
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -260,22 +261,15 @@ class TestPages:
 
     async def test_delivery_accounts_for_every_event(self, browser: Browser, connection: Connection) -> None:
         """The identity of each stream, the answers to durable publishes, the last dead letters."""
-        row = LossRow(
+        row = replace(
+            EMPTY,
             written_ms=NOW_MS,
             boot="a1",
-            topic="gamebus.position",
-            partition=0,
             attempted=10,
             processed=6,
             dropped={"expired": 1},
             lost_on_wire=2,
-            dropped_on_failed_commit=0,
-            lost_in_crash=0,
             skipped=1,
-            unknown=0,
-            duplicates=0,
-            reordered=0,
-            ended=False,
         )
         await LedgerState(connection).write([row])
         answers = {"gateway_answers_total{answer=ack}": 5, "gateway_answers_total{answer=overloaded}": 2}
