@@ -259,9 +259,9 @@ class RedisEffects:
 
 
 @asynccontextmanager
-async def redis(url: str, key_prefix: str) -> AsyncIterator[Connection]:
+async def redis(url: str, key_prefix: str, **settings: Any) -> AsyncIterator[Connection]:
     """A connection with keys of the test's own."""
-    connection = connect(RedisSettings(url=url, key_prefix=key_prefix))
+    connection = connect(RedisSettings(url=url, key_prefix=key_prefix, **settings))
     try:
         yield connection
     finally:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -24,8 +24,6 @@ from redis.asyncio import Redis
 
 from gamebus.localstack.stack import Stack
 from gamebus.record import DurableRecord
-from gamebus.settings import RedisSettings
-from gamebus.state.connection import connect
 from gamebus.state.effects import Effect, EffectState
 from gamebus.verify.link import Way
 from gamebus.verify.proxy import Proxy
@@ -326,36 +324,39 @@ class TestRedis:
         try:
             async with redis(redis_url, topic_prefix) as direct:
 
-                async def lose_the_answer(command: asyncio.Future[Any], key: str) -> None:
-                    async def has_run() -> bool:
-                        return bool(await direct.execute("EXISTS", key))
+                async def lose_the_answer(command: Callable[[], Awaitable[Any]], key: str) -> Any:
+                    lost_bytes = proxy.statistics().dropped_bytes
+                    proxy.partition(Way.TO_CLIENT, lose=True)
+                    call = asyncio.ensure_future(command())
 
-                    await eventually(has_run)
+                    async def is_lost() -> bool:
+                        # That the command ran is not enough: its answer may still be on the way to the proxy.
+                        return proxy.statistics().dropped_bytes > lost_bytes and bool(
+                            await direct.execute("EXISTS", key)
+                        )
+
+                    await eventually(is_lost)
                     await proxy.restore()
-                    await command
+                    return await call
 
-                client = Redis(port=proxy.port, decode_responses=True)
-                key = f"{topic_prefix}counter"
-                await client.ping()
-                proxy.partition(Way.TO_CLIENT, lose=True)
-                await lose_the_answer(asyncio.ensure_future(client.incr(key)), key)
-                assert await client.get(key) == "2"
-                await client.aclose()
+                async with Redis(port=proxy.port, decode_responses=True) as client:
+                    key = f"{topic_prefix}counter"
+                    await client.ping()
+                    await lose_the_answer(lambda: client.incr(key), key)
+                    assert await client.get(key) == "2"
 
                 catalog = chat_catalog(topic_prefix)
-                connection = connect(
-                    RedisSettings(url=f"redis://127.0.0.1:{proxy.port}", key_prefix=topic_prefix, timeout_s=30)
-                )
-                state = EffectState(connection, catalog)
-                await connection.ping()
-                effect = Effect(DurableRecord("chat", "arena", "ann", 5, "ann", "1", {"text": "hi"}), 0, "chat")
-                # Known to the server, so that the next call is one round trip.
-                await state.apply("lobby", chat_topic(catalog), 0, [effect])
-                proxy.partition(Way.TO_CLIENT, lose=True)
-                call = asyncio.create_task(state.apply("arena", chat_topic(catalog), 0, [effect]))
-                await lose_the_answer(call, connection.keys.room("arena", "totals"))
-                assert call.result() == [False]
-                assert await applied(direct, catalog, ["arena"]) == ["1"]
-                await connection.close()
+                async with redis(f"redis://127.0.0.1:{proxy.port}", topic_prefix, timeout_s=30) as connection:
+                    state = EffectState(connection, catalog)
+                    await connection.ping()
+                    effect = Effect(DurableRecord("chat", "arena", "ann", 5, "ann", "1", {"text": "hi"}), 0, "chat")
+                    # Known to the server, so that the next call is one round trip.
+                    await state.apply("lobby", chat_topic(catalog), 0, [effect])
+                    applied_anew = await lose_the_answer(
+                        lambda: state.apply("arena", chat_topic(catalog), 0, [effect]),
+                        connection.keys.room("arena", "totals"),
+                    )
+                    assert applied_anew == [False]
+                    assert await applied(direct, catalog, ["arena"]) == ["1"]
         finally:
             await proxy.close()
