@@ -142,9 +142,14 @@ class Connection:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py types PubSub in part only
 
     async def close(self) -> None:
-        """Close all connections. Operations in progress fail."""
-        with contextlib.suppress(RedisError, RedisClusterException, OSError):
-            await self._client.aclose()
+        """Close all connections, also when it is cancelled meanwhile. Operations in progress fail."""
+        # redis-py closes each connection in a task of its own, and one that is cancelled before its first step closes nothing.
+        closing = asyncio.ensure_future(self._client.aclose())
+        try:
+            with contextlib.suppress(RedisError, RedisClusterException, OSError):
+                await asyncio.shield(closing)
+        finally:
+            await asyncio.wait([closing])
 
     def statistics(self) -> ConnectionStatistics:
         """Counters since the start."""

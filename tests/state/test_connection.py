@@ -122,3 +122,23 @@ class TestLoss:
             await asyncio.gather(*(connection.ping() for _ in range(100)))
 
             await connection.close()
+
+    async def test_closing_is_completed_when_it_is_cancelled(self) -> None:
+        """A process that is told to end twice leaves Redis no connection to nobody."""
+        with running_redis_server() as server:
+            connection = connect(RedisSettings(url=server.url))
+            await connection.ping()
+
+            closing = asyncio.create_task(connection.close())
+            for _ in range(3):
+                # Its tasks are made, and have not begun.
+                await asyncio.sleep(0)
+                closing.cancel()
+            await asyncio.wait([closing])
+
+            assert closing.cancelled()
+            witness = connect(RedisSettings(url=server.url))
+            async with asyncio.timeout(10):
+                while len((await witness.execute("CLIENT", "LIST")).splitlines()) > 1:  # noqa: ASYNC110 - Redis tells nobody
+                    await asyncio.sleep(0.01)
+            await witness.close()
