@@ -205,7 +205,7 @@ def main() -> None:
     given = report.arguments(__doc__).parse_args()
     with contestants() as url:
         runs = {str(number): (lambda number=number: asyncio.run(watching(url, number))) for number in _DASHBOARDS}
-        found = report.interleaved(runs, rounds=given.rounds)
+        found = report.interleaved(runs, rounds=given.rounds, warm_up_rounds=0)
     none, one, many = (found[str(number)] for number in _DASHBOARDS)
     lower = partial(report.compare, lower_is_better=True)
     rows = [

@@ -166,9 +166,10 @@ def main() -> None:
     parser = report.arguments(__doc__)
     parser.add_argument("--players", type=int, help="measure this many only, in --rooms")
     parser.add_argument("--rooms", type=int, default=24)
+    parser.add_argument("--light", action="store_true", help="also 400 players, in rooms of 10, 50 and 200")
     parser.add_argument("--seconds", type=float, default=2.5, help="of each measurement")
     given = parser.parse_args()
-    groups = [*_CASES.values(), *(_LIGHT[first : first + 2] for first in range(0, len(_LIGHT), 2))]
+    groups = [*_CASES.values(), *([_LIGHT] if given.light else [])]
     if given.players is not None:
         groups = [[Case(server, given.players, given.rooms) for server in _BATCHING]]
     with contestants() as (running_servers, broker):

@@ -29,7 +29,7 @@ from gamebus.settings import RealtimeProducerSettings
 ROOMS: Final = [f"room-{number}" for number in range(100)]
 KEYS: Final = [room.encode() for room in ROOMS]
 _VALUE: Final = b"." * 52
-_FLAT_OUT: Final = 400_000
+_FLAT_OUT: Final = 200_000
 _PACED_PER_S: Final = 10_000
 _PACED: Final = 50_000
 _WARM_UP: Final = 5_000
@@ -182,6 +182,7 @@ def main() -> None:
             found = report.interleaved(
                 {name: partial(run, addresses.kafka, name, count, rate) for name in CONTESTANTS},
                 rounds=given.rounds,
+                warm_up_rounds=0,
             )
             mine = found["ours"]
             for rival, target in (("aiokafka", 4.0), ("confluent-kafka", 0.8)):

@@ -32,12 +32,16 @@ async def find_broker(scenario: BrokerRestart, folder: Path) -> int:
     )
 
 
-async def restart(scenario: BrokerRestart, folder: Path) -> None:
-    """Kill the broker, and see to it that it comes back; returns when it serves again.
+async def kill(scenario: BrokerRestart, folder: Path) -> None:
+    """Kill the broker."""
+    os.kill(await find_broker(scenario, folder), signal.SIGKILL)
+
+
+async def bring_back(folder: Path) -> None:
+    """See to it that a killed broker comes back; returns when it serves again.
 
     `gamebus dev` may be quicker in starting it again: the stack's lock lets one of the two do it.
     """
-    os.kill(await find_broker(scenario, folder), signal.SIGKILL)
     process = await _gamebus("stack", "up", "--folder", str(folder))
     await process.communicate()
     if process.returncode != 0:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from gamebus_bots import loop
 from gamebus_bots.bots import interval
-from gamebus_bots.broker import find_broker, restart
+from gamebus_bots.broker import bring_back, find_broker, kill
 from gamebus_bots.clock import clock, sleep_until
 from gamebus_bots.config import BotsConfig
 from gamebus_bots.crew import Crew
@@ -112,10 +112,11 @@ async def _break(config: BotsConfig, plan: Plan, crew: Crew, notes: list[str]) -
     offset_s = Timeline(scenario).measured_from_s + scenario.broker_restart.at * scenario.duration_s
     at_s = await asyncio.shield(crew.started) + offset_s
     await sleep_until(at_s)
+    await kill(scenario.broker_restart, plan.folder)
     killed_s = clock()
-    await restart(scenario.broker_restart, plan.folder)
     measured_s = scenario.broker_restart.at * scenario.duration_s
-    notes.append(
-        f"{scenario.broker_restart.broker} was killed {measured_s:.1f} s into the measured time and served again "
-        f"{clock() - killed_s:.1f} s later"
-    )
+    killed = f"{scenario.broker_restart.broker} was killed {measured_s:.1f} s into the measured time"
+    # Said at once, since the run may end before the broker is back.
+    notes.append(killed)
+    await bring_back(plan.folder)
+    notes[notes.index(killed)] = f"{killed} and served again {clock() - killed_s:.1f} s later"
