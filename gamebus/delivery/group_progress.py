@@ -83,6 +83,14 @@ class GroupProgress:
             found[tp.partition] = Progress(beginnings[tp], ends[tp], known)
         return found
 
+    async def ends(self, topic: str, partitions: int) -> dict[int, int]:
+        """Offset of the next record that will be written to every partition of `topic`."""
+        try:
+            found = await self._consumer.end_offsets([TopicPartition(topic, index) for index in range(partitions)])
+        except (KafkaError, TimeoutError) as error:
+            raise _unanswered(error) from error
+        return {tp.partition: end for tp, end in found.items()}
+
 
 @asynccontextmanager
 async def watching(bootstrap_servers: str) -> AsyncIterator[GroupProgress]:

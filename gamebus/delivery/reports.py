@@ -117,7 +117,10 @@ class ReportSink(Protocol):
 
 
 class Reporter:
-    """Sends a report a second.
+    """Sends a report at once, and then one a second.
+
+    Guarantee: once `announced` is set, whoever reads the topic to its end knows of this process, and until it says that it ended, or
+    was silent for long, counts it among those that publish.
 
     A report that fails is not sent again: the next one says more. Only the last one is repeated until it is acknowledged or
     its deadline passes.
@@ -141,14 +144,17 @@ class Reporter:
         self._topic = topic
         self._boot = boot
         self._started_ms = _now_ms()
+        self.announced = asyncio.Event()
+        """Set when a first report is acknowledged."""
+
         self.sent = 0
         self.failed = 0
 
     async def run(self) -> None:
         """Report until cancelled."""
         while True:
-            await asyncio.sleep(INTERVAL_S)
             await self._send(final=False)
+            await asyncio.sleep(INTERVAL_S if self.announced.is_set() else _RETRY_S)
 
     async def finish(self, *, deadline_s: float = 5.0) -> bool:
         """Send the final report, after the source stopped; false when no broker acknowledged it in time."""
@@ -172,6 +178,7 @@ class Reporter:
             self.failed += 1
             return False
         self.sent += 1
+        self.announced.set()
         return True
 
 

@@ -3,10 +3,10 @@
 Guarantees: it listens only when it can do its work, and :func:`run` returns after everything that it accepted was decided: written,
 or reported as dropped or unknown.
 
-=====  ==========================================================================================================
-start  topics checked, publishers connected, tails caught up, last generation of the catalog, listen, ready
+=====  ==============================================================================================================
+start  topics checked, publishers connected, tails caught up, a first report, last generation of the catalog, listen, ready
 stop   stop accepting; acks, `bye` and close frames; flush realtime; final report; flush durable; presence; end
-=====  ==========================================================================================================
+=====  ==============================================================================================================
 
 Redis may be away at any time: takeovers and presence across gateways rest, everything else goes on. Kafka must be there at the
 start; when it goes away later, durable publishes are answered with `nack`, realtime ones are dropped and counted, and both recover
@@ -258,6 +258,8 @@ class Gateway:
             await realtime_tail.caught_up.wait()
             await durable_tail.caught_up.wait()
             self._hub.go_live(_positions(durable_tail, self._hub.durable_topics, counts))
+            # Before the log is read: a migrator then waits for this gateway, or this gateway reads what the migrator wrote.
+            await self._reporter.announced.wait()
             following = tasks.create_task(self._follower.run(), name="generations")
             await self._follower.current.wait()
             url = await self._server.listen()

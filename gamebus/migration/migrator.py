@@ -189,7 +189,7 @@ class Migrator:
 
         async def look() -> bool:
             nonlocal behind, readers
-            behind, readers = survey.behind(migration.number), await survey.readers(place)
+            behind, readers = await survey.behind(migration.number), await survey.readers(place)
             return not behind and not readers
 
         def lacking() -> str:
@@ -272,7 +272,7 @@ def _lacking(migration: Migration, facts: Facts) -> str:
             f"no processor has taken up partitions {', '.join(map(str, facts.unread))} of {migration.target.topic} (start "
             f"`gamebus processor {Survey.kind(migration.target)}`)"
         )
-    return "; ".join(lacking)
+    return "; ".join(lacking) or "the brokers have not said how things stand"
 
 
 def _now_ms() -> int:

@@ -1,7 +1,7 @@
 """What is known of a migration that is under way: which gateways follow, who reads, what is left in the old topic.
 
-Guarantee: a gateway counts as gone only when it said so, or was silent for as long as the loss ledger takes to give a publisher
-up. One that is silent for so long and comes back publishes to the old topic until it reads the log, within moments; the old topic
+Guarantees: every gateway that serves is known, since it reports before it does; it counts as gone only when it said so, or was
+silent for as long as the loss ledger takes to give a publisher up. One that is silent for so long and comes back publishes to the old topic until it reads the log, within moments; the old topic
 is read until it is retired, so what it wrote there is not lost.
 """
 
@@ -51,6 +51,8 @@ class Survey:
         self._progress = progress
         self._ledger = ledger
         self._reports = LatestReports()
+        self._reports_topic, self._reports_partitions = reports_topic, partitions
+        self._grown = asyncio.Event()
         # When each boot was last heard, monotonic seconds.
         self._heard_at: dict[str, float] = {}
         self._began = time.monotonic()
@@ -73,13 +75,23 @@ class Survey:
         Raises:
             ConfigurationError: no broker answers.
         """
-        behind = self.behind(migration.number)
+        behind = await self.behind(migration.number)
         if migration.step is Step.PREPARE:
             return Facts(behind, await self.unread(migration.target))
         return Facts(behind, undrained=() if behind else await self.undrained(migration.source))
 
-    def behind(self, generation: int) -> tuple[str, ...]:
-        """Gateways that live and may still act, or have undecided events, by an earlier generation."""
+    async def behind(self, generation: int) -> tuple[str, ...]:
+        """Gateways that live and may still act, or have undecided events, by an earlier generation.
+
+        Of all that have reported when this is called: what is not read yet is waited for.
+
+        Raises:
+            ConfigurationError: no broker answers.
+        """
+        for partition, end in (await self._progress.ends(self._reports_topic, self._reports_partitions)).items():
+            while (self.reports_tail.position(self._reports_topic, partition) or 0) < end:
+                self._grown.clear()
+                await self._grown.wait()
         return tuple(
             report.boot
             for report in self._reports
@@ -181,6 +193,7 @@ class Survey:
             report = self._reports.take(record.value)
             if report is not None:
                 self._heard_at[report.boot] = now - (0.0 if self.reports_tail.caught_up.is_set() else _age_s(report))
+        self._grown.set()
 
 
 @asynccontextmanager

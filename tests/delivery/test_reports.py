@@ -144,6 +144,20 @@ class TestReporter:
 
         assert not await reporter.finish(deadline_s=0.05)
 
+    async def test_announces_its_process_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A process that waits for it is known before it publishes; a first report that fails is sent again without delay."""
+        monkeypatch.setattr(reports, "INTERVAL_S", 3_600)
+        sink = _Sink(PublishFailed("unavailable", "away", retry_ms=None), OutcomeUnknown("who knows"))
+        reporter = Reporter(_Source(), sink, topic="reports", boot="a")
+        running = asyncio.create_task(reporter.run())
+        async with asyncio.timeout(30):
+            await reporter.announced.wait()
+        running.cancel()
+        await asyncio.wait((running,))
+
+        assert [report.final for report in sink.reports] == [False]
+        assert reporter.failed == 2
+
     async def test_a_failed_report_does_not_end_the_reporting(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The next report says more than the one that failed."""
         monkeypatch.setattr(reports, "INTERVAL_S", 0.001)

@@ -301,20 +301,21 @@ class TestRollback:
 
 class TestHeld:
     async def test_a_gateway_that_hangs_is_named_and_holds_the_migration(self, world: World) -> None:
-        """Stopped (SIGSTOP), it does not follow: the command says which one, and ends what it began when the gateway goes on."""
-        gateway = world.gateways[1]
-        gateway.process.send_signal(signal.SIGSTOP)
-        try:
-            held = await gamebus(
-                world.settings, "migrate", "held", "--to", "at-least-once", "--yes", "--json", "--timeout", "2"
-            )
-        finally:
-            gateway.process.send_signal(signal.SIGCONT)
-        assert held.code == 1
-        assert f"gateways {gateway.addresses['boot']} have not followed" in held.errors
-        status = (await gamebus(world.settings, "migrate", "--status", "--json")).json
-        assert [row["step"] for row in status["types"] if row["type"] == "held"] == ["prepare"]
-        assert (await world.migrate("held", "--to", "at-least-once")).json["step"] == "finish"
+        """Stopped (SIGSTOP) as soon as it is ready, it does not follow: the command says which one, and ends what it began when the
+        gateway goes on."""
+        with running(world.settings, world.folder) as gateway:
+            gateway.process.send_signal(signal.SIGSTOP)
+            try:
+                held = await gamebus(
+                    world.settings, "migrate", "held", "--to", "at-least-once", "--yes", "--json", "--timeout", "2"
+                )
+            finally:
+                gateway.process.send_signal(signal.SIGCONT)
+            assert held.code == 1
+            assert f"gateways {gateway.addresses['boot']} have not followed" in held.errors
+            status = (await gamebus(world.settings, "migrate", "--status", "--json")).json
+            assert [row["step"] for row in status["types"] if row["type"] == "held"] == ["prepare"]
+            assert (await world.migrate("held", "--to", "at-least-once")).json["step"] == "finish"
 
 
 class TestBack:
