@@ -124,6 +124,7 @@ class PartitionBuffer:
         "partition",
         "seq",
         "topic",
+        "waits_for",
         "written",
     )
 
@@ -152,6 +153,8 @@ class PartitionBuffer:
         """Sequence of the newest attempt in this stream; the publisher counts it up, drops included."""
 
         self.written = 0
+        self.waits_for = DropReason.EXPIRED
+        """Why its records are late, should they grow stale: what they waited for, not what is so when they are given up."""
 
     @property
     def empty(self) -> bool:
@@ -171,6 +174,8 @@ class PartitionBuffer:
 
     def open(self, now: float) -> Batch:
         """Close the batch that takes records and open another, whose first record is the newest attempt."""
+        if self.empty:
+            self.waits_for = DropReason.EXPIRED
         self._close()
         self.batch = Batch(
             first_seq=self.seq,
@@ -199,13 +204,15 @@ class PartitionBuffer:
         self.written += batch.records
         return batch
 
-    def wait(self, now: float) -> None:
-        """Close the batch that takes records when its span is over (the partition cannot be written now)."""
+    def wait(self, now: float, reason: DropReason) -> None:
+        """The partition cannot be written now: note why, and close the batch that takes records when its span is over."""
+        self.waits_for = reason
         if self.batch is not None and now - self.batch.opened_at >= self._slice_s:
             self._close()
 
-    def expire(self, before: float, reason: DropReason) -> int:
-        """Drop the batches that were opened before a moment; returns their records."""
+    def expire(self, before: float) -> int:
+        """Drop the batches that were opened before a moment, for :attr:`waits_for`; returns their records."""
+        reason = self.waits_for
         expired = 0
         while (oldest := self._oldest()) is not None and oldest.opened_at < before:
             if not self._closed:

@@ -232,7 +232,8 @@ class RealtimePublisher:
         await self._lines.stop()
         for lane in self._lanes.values():
             for buffer in lane.waiting:
-                self._dropped[DropReason.CLOSING] += buffer.expire(math.inf, DropReason.CLOSING)
+                buffer.waits_for = DropReason.CLOSING
+                self._dropped[DropReason.CLOSING] += buffer.expire(math.inf)
             lane.waiting.clear()
             lane.disarm()
         self._loop = None
@@ -368,7 +369,9 @@ class RealtimePublisher:
         writable: dict[RealtimeConnection | None, bool] = {None: False}  # asked once for all partitions of a broker
         for buffer in list(lane.waiting):
             line = self._lines.line(buffer.topic, buffer.partition)
-            self._expire(buffer, line, now)
+            # It waits for what it waited for at the last flush, whatever came since.
+            if expired := buffer.expire(now - self._max_age_s):
+                self._dropped[buffer.waits_for] += expired
             if line not in writable:
                 writable[line] = line is not None and line.writable
             if writable[line] and not buffer.empty:
@@ -379,18 +382,8 @@ class RealtimePublisher:
             if buffer.empty:
                 del lane.waiting[buffer]
             else:
-                buffer.wait(now)
+                buffer.wait(now, _obstacle(line))
         return requests
-
-    def _expire(self, buffer: PartitionBuffer, line: RealtimeConnection | None, now: float) -> None:
-        if line is None:
-            reason = DropReason.NO_LEADER
-        elif line.connected:
-            reason = DropReason.EXPIRED
-        else:
-            reason = DropReason.NOT_CONNECTED
-        if expired := buffer.expire(now - self._max_age_s, reason):
-            self._dropped[reason] += expired
 
     def stream_reports(self) -> list[StreamReport]:
         """What every stream has attempted and dropped, up to the last record that is decided."""
@@ -425,6 +418,13 @@ class RealtimePublisher:
             connected=lines.connected,
             connects=lines.connects,
         )
+
+
+def _obstacle(line: RealtimeConnection | None) -> DropReason:
+    """Why what grows stale now is late."""
+    if line is None:
+        return DropReason.NO_LEADER
+    return DropReason.EXPIRED if line.connected and line.confirmed else DropReason.NOT_CONNECTED
 
 
 def _no_such_type(event_type: str) -> ValueError:

@@ -86,12 +86,24 @@ class TestPartitionBuffer:
         budget = Budget(10_000)
         buffer = _buffer(budget=budget)
         _add(buffer, budget, now=10.0, value=b"old")
-        buffer.wait(10.0 + 2 * SLICE_S)
+        buffer.wait(10.0 + 2 * SLICE_S, DropReason.NOT_CONNECTED)
         _add(buffer, budget, now=10.5, value=b"fresh")
 
-        assert buffer.expire(11.2 - MAX_AGE_S, DropReason.NOT_CONNECTED) == 1
+        assert buffer.expire(11.2 - MAX_AGE_S) == 1
         assert buffer.dropped == {DropReason.NOT_CONNECTED: 1}
         assert _values(buffer.take()) == [b"fresh"]
+
+    def test_what_was_waited_for_is_forgotten_with_the_last_record(self) -> None:
+        """A record that comes after an outage, and grows stale for another reason, is not counted with those of the outage."""
+        budget = Budget(10_000)
+        buffer = _buffer(budget=budget)
+        _add(buffer, budget, now=10.0)
+        buffer.wait(10.0, DropReason.NO_LEADER)
+        buffer.expire(10.1)
+        _add(buffer, budget, now=20.0)
+        buffer.expire(20.1)
+
+        assert buffer.dropped == {DropReason.NO_LEADER: 1, DropReason.EXPIRED: 1}
 
     def test_a_waiting_batch_does_not_span_more_than_a_slice(self) -> None:
         """A record that came long after the first of its batch is not given up with it."""
@@ -99,7 +111,7 @@ class TestPartitionBuffer:
         buffer = _buffer(batch_bytes=100_000, budget=budget)
         for moment in range(100):
             now = moment * 0.01
-            buffer.wait(now)
+            buffer.wait(now, DropReason.NOT_CONNECTED)
             _add(buffer, budget, now=now)
 
         assert 9 <= sum(1 for _ in iter(lambda: None if buffer.empty else buffer.take(), None)) <= 11
@@ -159,9 +171,9 @@ class TestPartitionBuffer:
                     for _ in range(buffer.take().records):
                         fates[waiting.pop(0)] = "written"
             elif step == "wait":
-                buffer.wait(float(moment))
+                buffer.wait(float(moment), DropReason.EXPIRED)
             elif step == "expire":
-                for _ in range(buffer.expire(moment - 20.0, DropReason.EXPIRED)):
+                for _ in range(buffer.expire(moment - 20.0)):
                     fates[waiting.pop(0)] = DropReason.EXPIRED
             else:
                 buffer.seq += 1
