@@ -164,9 +164,10 @@ def doubts(found: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
 def main() -> None:
     """Run the bench."""
     parser = report.arguments(__doc__)
-    parser.add_argument("--players", type=int, help="measure this many only, in --rooms")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--players", type=int, help="measure this many only, in --rooms")
+    what.add_argument("--light", action="store_true", help="also 400 players, in rooms of 10, 50 and 200")
     parser.add_argument("--rooms", type=int, default=24)
-    parser.add_argument("--light", action="store_true", help="also 400 players, in rooms of 10, 50 and 200")
     parser.add_argument("--seconds", type=float, default=2.5, help="of each measurement")
     given = parser.parse_args()
     groups = [*_CASES.values(), *([_LIGHT] if given.light else [])]
