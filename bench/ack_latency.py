@@ -21,7 +21,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -29,18 +31,29 @@ import msgpack
 from websockets.asyncio.client import ClientConnection
 
 from bench import report
-from bench.servers import contestant, create, environment, module, new_prefix, run_contestant, running, servers
+from bench.servers import (
+    contestant,
+    create,
+    end_offsets,
+    environment,
+    module,
+    new_prefix,
+    run_contestant,
+    running,
+    servers,
+)
 from bench.websocket_load import open_client
 from gamebus.catalog_file import parse_catalog
+from gamebus.delivery.topics import create_topic
 from gamebus.localstack.jars import find_java, kafka_jars
 from gamebus.localstack.stack import StackAddresses
 
 _RATE_PER_S: Final = 500
-_WARM_UP_S: Final = 3
+_WARM_UP_S: Final = 2
 _MEASURED_S: Final = 3
 # A client may publish 1,000 kills a second.
 _SERVERS: Final = 20
-_IN_TURN: Final = 2_000
+_IN_TURN: Final = 1_000
 _FLAT_OUT: Final = 15_000
 _OUTSTANDING: Final = 500
 # As `kill` below in Kafka.
@@ -163,53 +176,67 @@ async def in_turn(url: str) -> None:
         websocket.transport.abort()
 
 
-def ours(addresses: StackAddresses, *command: str) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Brokers:
+    """Brokers that run, with topics for all rounds: those of the gateway, and one for the tools.
+
+    Attributes:
+        prefix: of the gateway's topics.
+        topic: like the one of kills, for the tools: what they write is no event.
+    """
+
+    addresses: StackAddresses
+    prefix: str
+    topic: str
+
+
+@contextmanager
+def brokers(count: int) -> Iterator[Brokers]:
+    """Run so many brokers, and create the topics."""
+    with servers(brokers=count) as addresses:
+        prefix = new_prefix()
+        catalog = parse_catalog(topic_prefix=prefix)
+        asyncio.run(create(addresses.kafka, catalog))
+        topic = f"{prefix}tools"
+        kills = catalog.topics[catalog.types["kill"].topic]
+        asyncio.run(create_topic(addresses.kafka, replace(kills, name=topic)))
+        asyncio.run(end_offsets(addresses.kafka, {topic: kills.partitions}))
+        yield Brokers(addresses, prefix, topic)
+
+
+def ours(brokers: Brokers, *command: str) -> dict[str, float]:
     """One round of a client of this module through a gateway."""
-    prefix = new_prefix()
-    asyncio.run(create(addresses.kafka, parse_catalog(topic_prefix=prefix)))
-    env = environment(addresses, prefix)
+    # What earlier rounds left in the topics is not read.
+    env = environment(brokers.addresses, brokers.prefix) | {"GAMEBUS_GATEWAY__HISTORY_MS": "1"}
     with running(module("gamebus", "gateway", "--port", "0"), env) as (_, line):
         name, *arguments = command
         return contestant("bench.ack_latency", name, json.loads(line)["gateway"], *arguments, env=env)
 
 
-def tool(addresses: StackAddresses, name: str, arguments: Callable[[str], Sequence[str]]) -> str:
-    """What one of Kafka's tools prints.
-
-    Args:
-        arguments: topic -> its command line.
-    """
-    prefix = new_prefix()
-    asyncio.run(create(addresses.kafka, parse_catalog(topic_prefix=prefix)))
-    command = [find_java().program, "-cp", f"{kafka_jars()}/*", f"org.apache.kafka.tools.{name}"]
-    command += arguments(f"{prefix}combat")
+def tool(name: str, *arguments: str) -> str:
+    """What one of Kafka's tools prints."""
+    command = [find_java().program, "-cp", f"{kafka_jars()}/*", f"org.apache.kafka.tools.{name}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
-def producer_performance(addresses: StackAddresses, rate_per_s: float) -> dict[str, float]:
+def producer_performance(brokers: Brokers, rate_per_s: float) -> dict[str, float]:
     """One round of Kafka's own producer."""
     warm_up, measured = int(_WARM_UP_S * rate_per_s), int(_MEASURED_S * rate_per_s)
-
-    def arguments(topic: str) -> list[str]:
-        return [
-            *("--topic", topic, "--bootstrap-server", addresses.kafka),
-            *("--num-records", str(warm_up + measured), "--warmup-records", str(warm_up)),
-            *("--throughput", f"{rate_per_s:.0f}", "--record-size", str(_RECORD_BYTES)),
-            *("--command-property", "acks=all", "enable.idempotence=true", "linger.ms=0"),
-        ]
-
+    out = tool(
+        "ProducerPerformance",
+        *("--topic", brokers.topic, "--bootstrap-server", brokers.addresses.kafka),
+        *("--num-records", str(warm_up + measured), "--warmup-records", str(warm_up)),
+        *("--throughput", f"{rate_per_s:.0f}", "--record-size", str(_RECORD_BYTES)),
+        *("--command-property", "acks=all", "enable.idempotence=true", "linger.ms=0"),
+    )
     # The last summary is that of the records after the warm-up.
-    mean, p50, p99 = _SUMMARY.findall(tool(addresses, "ProducerPerformance", arguments))[-1]
+    mean, p50, p99 = _SUMMARY.findall(out)[-1]
     return {"mean": float(mean), "p50": float(p50), "p99": float(p99)}
 
 
-def end_to_end_latency(addresses: StackAddresses) -> dict[str, float]:
+def end_to_end_latency(brokers: Brokers) -> dict[str, float]:
     """One round of Kafka's own producer and consumer, in turn."""
-    out = tool(
-        addresses,
-        "EndToEndLatency",
-        lambda topic: [addresses.kafka, topic, str(_IN_TURN), "all", str(_RECORD_BYTES)],
-    )
+    out = tool("EndToEndLatency", brokers.addresses.kafka, brokers.topic, str(_IN_TURN), "all", str(_RECORD_BYTES))
     found = _IN_TURN_SUMMARY.search(out)
     if found is None:
         raise RuntimeError(f"EndToEndLatency printed {out!r}")
@@ -231,15 +258,15 @@ def compared(
     return rows
 
 
-def cases(addresses: StackAddresses, where: str, rounds: int) -> Iterator[report.Row]:
+def cases(brokers: Brokers, where: str, rounds: int) -> Iterator[report.Row]:
     """All cases on these brokers."""
     interleaved = partial(report.interleaved, rounds=rounds, warm_up_rounds=0)
-    capacity_per_s = ours(addresses, "flat_out")["per_s"]
+    capacity_per_s = ours(brokers, "flat_out")["per_s"]
     for rate_per_s in (_RATE_PER_S, capacity_per_s / 2):
         found = interleaved(
             {
-                "ours": partial(ours, addresses, "steady", f"{rate_per_s:.0f}"),
-                "rival": partial(producer_performance, addresses, rate_per_s),
+                "ours": partial(ours, brokers, "steady", f"{rate_per_s:.0f}"),
+                "rival": partial(producer_performance, brokers, rate_per_s),
             }
         )
         case = f"{where}, ack at {rate_per_s:,.0f}/s"
@@ -248,7 +275,7 @@ def cases(addresses: StackAddresses, where: str, rounds: int) -> Iterator[report
         yield report.compare(
             f"{case}, p50 from planned", "ms", planned_ms, 5.0, "limit", target=1.0, lower_is_better=True
         )
-    found = interleaved({"ours": partial(ours, addresses, "in_turn"), "rival": partial(end_to_end_latency, addresses)})
+    found = interleaved({"ours": partial(ours, brokers, "in_turn"), "rival": partial(end_to_end_latency, brokers)})
     yield from compared(f"{where}, delivery in turn", found["ours"], found["rival"], "EndToEndLatency", target=1 / 1.5)
 
 
@@ -256,9 +283,9 @@ def main() -> None:
     """Run the bench."""
     given = report.arguments(__doc__).parse_args()
     rows: list[report.Row] = []
-    for brokers, where in ((1, "one broker"), (3, "three brokers")):
-        with servers(brokers=brokers) as addresses:
-            rows += cases(addresses, where, given.rounds)
+    for count, where in ((1, "one broker"), (3, "three brokers")):
+        with brokers(count) as those:
+            rows += cases(those, where, given.rounds)
     report.publish("ack_latency", rows, given.json)
 
 

@@ -34,7 +34,7 @@ from gamebus.localstack.stack import StackAddresses
 
 # Below the 60 a second that the gateway allows a client.
 _RATE_PER_S: Final = 50
-_SECONDS: Final = 3.0
+_SECONDS: Final = 2.0
 _NAMES: Final = {
     "receive": "websockets, receive only",
     "produce": "websockets + AIOKafkaProducer",

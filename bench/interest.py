@@ -170,7 +170,9 @@ def main() -> None:
     """Run the bench."""
     given = report.arguments(__doc__).parse_args()
     found = report.interleaved(
-        {name: partial(contestant, "bench.interest", name) for name in ("grid", "all")}, rounds=given.rounds
+        {name: partial(contestant, "bench.interest", name) for name in ("grid", "all")},
+        rounds=given.rounds,
+        warm_up_rounds=0,
     )
     mine, theirs = found["grid"], found["all"]
     lower = partial(report.compare, lower_is_better=True, target=3.0)

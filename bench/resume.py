@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -123,6 +124,7 @@ class Storm:
         self._url = url
         self._changed = asyncio.Event()
         self._back = asyncio.Event()
+        self._over = asyncio.Event()
         self._clients = [Client(url, number, self._changed.set) for number in range(clients)]
         self._acked = 0
 
@@ -144,8 +146,8 @@ class Storm:
             await self._until(lambda: all(c.joined > 1 and len(c.events) >= missed for c in self._clients))
             recovered = time.time()
             await asyncio.sleep(_AFTER_S)
-            publishing.cancel()
-            await asyncio.wait((publishing,))
+            self._over.set()
+            await publishing
             await self._until(lambda: all(len(client.events) >= self._acked // _ROOMS for client in self._clients))
             for task in playing:
                 task.cancel()
@@ -174,15 +176,14 @@ class Storm:
         await asyncio.sleep(random.uniform(0, _RETURN_S))
 
     async def _publish(self) -> None:
-        """Send the same number of events to every room, each acknowledged before the next round."""
+        """Send the same number of events to every room, each acknowledged before the next round, and end between two."""
         websocket, _ = await open_client(self._url, 0, 1)
-        for number in range(10_000):
+        for number in itertools.takewhile(lambda _: not self._over.is_set(), itertools.count()):
             due = time.monotonic() + 1 / _EVENTS_PER_S
             for room in range(_ROOMS):
                 data = {"killer": "ann", "victim": "bob", "weapon": "axe", "at_ms": number}
                 await websocket.send(msgpack.packb(["pub", "kill", f"storm-{room}", data, str(number)]))
-            # A round that was begun is finished, so that every room has the same events.
-            await asyncio.shield(asyncio.ensure_future(self._acks(websocket)))
+            await self._acks(websocket)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _acks(self, websocket: ClientConnection) -> None:

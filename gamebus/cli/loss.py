@@ -15,11 +15,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Column, Table
 
-from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog import Catalog
 from gamebus.settings import RedisSettings, load_catalog, load_settings
 from gamebus.state.connection import connect
 from gamebus.state.ledger import LedgerState
-from gamebus.state.loss_summary import summary
+from gamebus.state.loss_summary import read_summary
 
 _WATCH_S: Final = 1.0
 _TERM_NAMES: Final[Mapping[str, str]] = {
@@ -67,10 +67,9 @@ def main(
 
 async def _show(redis: RedisSettings, catalog: Catalog, *, as_json: bool, watch: bool) -> None:
     connection = connect(redis)
-    topics = {topic.name: topic.partitions for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)}
     try:
         ledger = LedgerState(connection)
-        page = summary(await ledger.read(topics), catalog)
+        page = await read_summary(ledger, catalog)
         if not watch and as_json:
             typer.echo(json.dumps(page, indent=2))
         elif not watch:
@@ -79,12 +78,12 @@ async def _show(redis: RedisSettings, catalog: Catalog, *, as_json: bool, watch:
             while True:
                 typer.echo(json.dumps(page))
                 await asyncio.sleep(_WATCH_S)
-                page = summary(await ledger.read(topics), catalog)
+                page = await read_summary(ledger, catalog)
         else:
             with Live(_tables(page), auto_refresh=False) as live:
                 while True:
                     await asyncio.sleep(_WATCH_S)
-                    page = summary(await ledger.read(topics), catalog)
+                    page = await read_summary(ledger, catalog)
                     live.update(_tables(page), refresh=True)
     finally:
         await connection.close()

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Final
 
-from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog import Catalog
 from gamebus.dashboard.gateways import process_name
 from gamebus.state.connection import Connection
 from gamebus.state.dead_letters import DeadLetterState
 from gamebus.state.ledger import LedgerState
-from gamebus.state.loss_summary import summary
+from gamebus.state.loss_summary import read_summary
 from gamebus.state.vitals import Vitals, VitalsState
 
 _EFFECTS: Final = {
@@ -32,13 +32,12 @@ class Delivery:
         self._ledger = LedgerState(connection)
         self._letters = DeadLetterState(connection)
         self._catalog = catalog
-        self._topics = {topic.name: topic.partitions for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)}
 
     async def read(self) -> dict[str, Any]:
         """See :class:`~gamebus.dashboard.feed.Page`."""
         vitals = await self._vitals.read()
         names = {process.id: process_name(process) for process in vitals}
-        losses = summary(await self._ledger.read(self._topics), self._catalog)
+        losses = await read_summary(self._ledger, self._catalog)
         for stream in losses["streams"]:
             stream["process"] = names.get(stream["boot"])
         return {
@@ -47,11 +46,6 @@ class Delivery:
                 "answers": _answers(vitals),
                 "queued": _sums(vitals, {"queued": "durable_publisher_queued_records"})["queued"],
                 "processed": _sums(vitals, _EFFECTS),
-            },
-            "rationales": {
-                event_type.name: event_type.rationale
-                for event_type in self._catalog.types.values()
-                if not event_type.durable
             },
             "dead_letters": [asdict(letter) for letter in await self._letters.recent()],
         }

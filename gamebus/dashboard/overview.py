@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from gamebus.catalog import Catalog, DeliveryClass
+from gamebus.catalog import Catalog
 from gamebus.dashboard.charts import Charts, percentile_ms
 from gamebus.state.connection import Connection
 from gamebus.state.directory import DirectoryState
 from gamebus.state.ledger import LedgerState
-from gamebus.state.loss_summary import summary
+from gamebus.state.loss_summary import read_summary
 from gamebus.state.timeline import TimelineState
 from gamebus.state.vitals import STALE_MS, Vitals, VitalsState
 
@@ -28,7 +28,6 @@ class Overview:
         self._directory = DirectoryState(connection)
         self._ledger = LedgerState(connection)
         self._catalog = catalog
-        self._topics = {topic.name: topic.partitions for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)}
 
     async def read(self) -> dict[str, Any]:
         """See :class:`~gamebus.dashboard.feed.Page`."""
@@ -38,7 +37,7 @@ class Overview:
         fresh = [process for process in vitals if now_ms - process.at_ms <= STALE_MS]
         # The timeline has a room of two gateways twice.
         rooms = await self._directory.room_names(process.id for process in fresh if process.role == "gateway")
-        losses = summary(await self._ledger.read(self._topics), self._catalog)["types"]
+        losses = (await read_summary(self._ledger, self._catalog))["types"]
         now = self._now(fresh, losses) | {"rooms": len(rooms), "stale": len(vitals) - len(fresh)}
         return {"now": now, "charts": charts}
 

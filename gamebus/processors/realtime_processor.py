@@ -22,7 +22,7 @@ from gamebus.processors.loss_account import LossAccount
 from gamebus.processors.realtime_effects import RealtimeEffects
 from gamebus.settings import Settings
 from gamebus.state.connection import connect
-from gamebus.state.ledger import LedgerState, LossRow
+from gamebus.state.ledger import LedgerState, LossRow, ledger_topics
 from gamebus.state.positions import PositionState
 from gamebus.state.presence import EXPIRY_MS, PresenceState
 from gamebus.telemetry.metrics import StatisticsCollector
@@ -45,6 +45,7 @@ class RealtimeProcessor:
         self._redis = connect(settings.redis)
         self._positions = PositionState(self._redis)
         self._ledger = LedgerState(self._redis)
+        self._topics = ledger_topics(catalog)
         self._account = LossAccount()
         self._effects = RealtimeEffects(self._positions, PresenceState(self._redis))
         self._consumer = RealtimeConsumer(
@@ -92,6 +93,7 @@ class RealtimeProcessor:
 
     def follow(self, catalog: Catalog) -> None:
         """Process the topics of another generation of the catalog from now on."""
+        self._topics = ledger_topics(catalog)
         self._consumer.follow(catalog)
 
     def readiness(self) -> Mapping[str, bool]:
@@ -114,8 +116,8 @@ class RealtimeProcessor:
         now_ms = _now_ms()
         rows = [_row(ledger, now_ms) for ledger in self._consumer.ledgers()]
         try:
-            # Without rows there is nothing to write, but readiness wants to know whether Redis answers.
-            await (self._write(rows) if rows else self._redis.ping())
+            await self._ledger.announce(self._topics)
+            await self._write(rows)
         except StateError as error:
             if self._ledger_current:
                 log.warning("ledger.delayed", error=str(error))

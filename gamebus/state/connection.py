@@ -115,14 +115,6 @@ class Connection:
                     raise result
             return results
 
-    async def ping(self) -> None:
-        """Return when Redis answers.
-
-        Raises:
-            StateError: it does not, or not in time.
-        """
-        await self.execute("PING")
-
     @contextlib.asynccontextmanager
     async def subscription(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Subscribe to a channel; messages published before are not seen.

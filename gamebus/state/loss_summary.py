@@ -1,6 +1,6 @@
 """The loss ledger, added up: what became of every at-most-once event, by event type and by publishing process.
 
-Pure. Every event that a publisher attempted is in exactly one term of the identity of :class:`~gamebus.state.ledger.LossRow`.
+Every event that a publisher attempted is in exactly one term of the identity of :class:`~gamebus.state.ledger.LossRow`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from gamebus.catalog import Catalog, DeliveryClass
-from gamebus.state.ledger import LossRow
+from gamebus.catalog import Catalog
+from gamebus.state.ledger import LedgerState, LedgerTopic, LossRow
 
 _TERMS: Final = ("lost_on_wire", "dropped_on_failed_commit", "lost_in_crash", "skipped", "unknown")
 _ALARMS: Final = ("duplicates", "reordered")
 
 
-def summary(rows: Sequence[LossRow], catalog: Catalog) -> dict[str, Any]:
+async def read_summary(ledger: LedgerState, catalog: Catalog) -> dict[str, Any]:
+    """The :func:`summary` of now.
+
+    Args:
+        catalog: of the file; counts where no processor has written for a day.
+    Raises:
+        StateError: Redis does not answer.
+    """
+    topics = await ledger.topics(catalog)
+    return summary(await ledger.read({topic.name: topic.partitions for topic in topics}), topics)
+
+
+def summary(rows: Sequence[LossRow], topics: Iterable[LedgerTopic]) -> dict[str, Any]:
     """All terms of the identity: `types` by topic (types of one topic share its numbering), `streams` by boot and topic."""
     types = [
-        {"types": [event_type.name for event_type in catalog.types_of(topic.name)], "topic": topic.name}
+        {"types": list(topic.rationales), "topic": topic.name, "rationales": dict(topic.rationales)}
         | _sum(row for row in rows if row.topic == topic.name)
-        for topic in catalog.event_topics(DeliveryClass.AT_MOST_ONCE)
+        for topic in topics
     ]
     streams: dict[tuple[str, str], list[LossRow]] = {}
     for row in rows:

@@ -9,12 +9,14 @@ from rich.console import Console
 
 from gamebus.catalog_file import parse_catalog
 from gamebus.cli.loss import _tables, main
-from gamebus.state.ledger import LossRow
+from gamebus.state.ledger import LossRow, ledger_topics
 from gamebus.state.loss_summary import summary
 from tests.ledger_kit import EMPTY
 
-CATALOG = parse_catalog(
-    '[types.footstep]\ndelivery = "at-most-once"\ntopic = "gamebus.position"\nrationale = "the next step comes at once"\n'
+TOPICS = ledger_topics(
+    parse_catalog(
+        '[types.footstep]\ndelivery = "at-most-once"\ntopic = "gamebus.position"\nrationale = "the next step comes at once"\n'
+    )
 )
 
 
@@ -40,7 +42,7 @@ def row(boot: str, partition: int, *, topic: str = "gamebus.position", ended: bo
 class TestSummary:
     def test_the_estimate_of_the_publisher_stands_beside_the_true_loss(self) -> None:
         """The seed's formula (errors by attempts) sees local drops only; the consumers count the rest."""
-        position = summary([row("a", 0), row("a", 1), row("b", 0)], CATALOG)["types"][1]
+        position = summary([row("a", 0), row("a", 1), row("b", 0)], TOPICS)["types"][1]
 
         assert position["topic"] == "gamebus.position"
         assert position["types"] == ["position", "footstep"]
@@ -52,7 +54,7 @@ class TestSummary:
 
     def test_every_term_of_the_identity_is_there(self) -> None:
         """An operator can add them up."""
-        for total in (*summary([row("a", 0)], CATALOG)["types"], *summary([row("a", 0)], CATALOG)["streams"]):
+        for total in (*summary([row("a", 0)], TOPICS)["types"], *summary([row("a", 0)], TOPICS)["streams"]):
             losses = ("lost_on_wire", "dropped_on_failed_commit", "lost_in_crash", "skipped", "unknown")
             assert total["attempted"] == total["processed"] + sum(total["dropped"].values()) + sum(
                 total[term] for term in losses
@@ -60,14 +62,14 @@ class TestSummary:
 
     def test_a_type_nobody_sent_is_shown_with_zeros(self) -> None:
         """Silence is an answer too, and no division by zero."""
-        heartbeat = summary([], CATALOG)["types"][0]
+        heartbeat = summary([], TOPICS)["types"][0]
 
         assert heartbeat["types"] == ["heartbeat"]
         assert (heartbeat["attempted"], heartbeat["loss_rate"], heartbeat["written_ms"]) == (0, 0.0, None)
 
     def test_a_publisher_has_ended_when_all_its_partitions_have(self) -> None:
         """A final account is told from one that still grows."""
-        streams = summary([row("a", 0, ended=True), row("a", 1), row("b", 0, ended=True)], CATALOG)["streams"]
+        streams = summary([row("a", 0, ended=True), row("a", 1), row("b", 0, ended=True)], TOPICS)["streams"]
 
         assert [(stream["boot"], stream["ended"], stream["attempted"]) for stream in streams] == [
             ("a", False, 200),
@@ -77,7 +79,7 @@ class TestSummary:
     def test_the_tables_fit_a_terminal(self) -> None:
         """Eighty columns are enough for every word and number that the JSON holds."""
         console = Console(width=80, record=True, file=io.StringIO())
-        console.print(_tables(summary([row("1b2e7c9d0a3f", 0), row("b", 0, ended=True)], CATALOG)))
+        console.print(_tables(summary([row("1b2e7c9d0a3f", 0), row("b", 0, ended=True)], TOPICS)))
         text = console.export_text()
 
         assert "…" not in text
@@ -86,10 +88,10 @@ class TestSummary:
 
     def test_the_help_explains_every_term(self) -> None:
         """An operator who meets a word in the table or in the JSON finds it in `gamebus loss --help`."""
-        page = summary([row("a", 0)], CATALOG)
+        page = summary([row("a", 0)], TOPICS)
         types, _ = _tables(page).renderables
         words = list(types.columns[0].cells)[1:]  # type: ignore[union-attr]  # a table
-        keys = page["types"][0].keys() - {"types", "topic", "written_ms"}
+        keys = page["types"][0].keys() - {"types", "topic", "rationales", "written_ms"}
 
         assert main.__doc__ is not None
         assert [word for word in (*words, *sorted(keys)) if word not in main.__doc__] == []

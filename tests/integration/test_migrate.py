@@ -339,6 +339,14 @@ class TestBack:
         assert Counter(record.id for record in before) == Counter(acked)
         assert [record.data["n"] for record in after] == [-1]
         assert outcome["old"] == {"topic": old, "exists": True, "published": len(acked), "processed": len(acked)}
+
+        async def is_accounted_for() -> bool:
+            topics = (await gamebus(world.settings, "loss", "--json")).json["types"]
+            return [(topic["types"], topic["attempted"]) for topic in topics if topic["topic"] == new] == [
+                (["loot"], 1)
+            ]
+
+        await eventually(is_accounted_for)
         assert (await world.migrate("loot", "--retire")).json["old"]["exists"] is False
 
 

@@ -348,7 +348,7 @@ class TestRedis:
                 catalog = chat_catalog(topic_prefix)
                 async with redis(f"redis://127.0.0.1:{proxy.port}", topic_prefix, timeout_s=30) as connection:
                     state = EffectState(connection, catalog)
-                    await connection.ping()
+                    await connection.execute("PING")
                     effect = Effect(DurableRecord("chat", "arena", "ann", 5, "ann", "1", {"text": "hi"}), 0, "chat")
                     # Known to the server, so that the next call is one round trip.
                     await state.apply("lobby", chat_topic(catalog), 0, [effect])

@@ -76,28 +76,28 @@ class TestLoss:
         """Redis comes back at the same address; the pool must not keep dead connections."""
         with running_redis_server() as server:
             connection = connect(RedisSettings(url=server.url, timeout_s=1))
-            await connection.ping()
+            await connection.execute("PING")
 
             server.kill()
             with pytest.raises(StateError, match="PING"):
-                await connection.ping()
+                await connection.execute("PING")
 
             server.start()
-            await connection.ping()
+            await connection.execute("PING")
             await connection.close()
 
     async def test_a_stalled_server_costs_no_more_than_the_deadline(self) -> None:
         """A hung Redis must not hang its callers, however many there are."""
         with running_redis_server() as server:
             connection = connect(RedisSettings(url=server.url, timeout_s=0.3, max_connections=2))
-            await connection.ping()
+            await connection.execute("PING")
 
             server.pause()
-            outcomes = await asyncio.gather(*(connection.ping() for _ in range(8)), return_exceptions=True)
+            outcomes = await asyncio.gather(*(connection.execute("PING") for _ in range(8)), return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [StateError] * 8
 
             server.resume()
-            await connection.ping()
+            await connection.execute("PING")
             await connection.close()
 
     async def test_out_of_memory_and_read_only_are_state_errors(self) -> None:
@@ -119,7 +119,7 @@ class TestLoss:
         with running_redis_server() as server:
             connection = connect(RedisSettings(url=server.url, max_connections=2))
 
-            await asyncio.gather(*(connection.ping() for _ in range(100)))
+            await asyncio.gather(*(connection.execute("PING") for _ in range(100)))
 
             await connection.close()
 
@@ -127,7 +127,7 @@ class TestLoss:
         """A process that is told to end twice leaves Redis no connection to nobody."""
         with running_redis_server() as server:
             connection = connect(RedisSettings(url=server.url))
-            await connection.ping()
+            await connection.execute("PING")
 
             closing = asyncio.create_task(connection.close())
             for _ in range(3):

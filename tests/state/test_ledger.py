@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gamebus.catalog_file import parse_catalog
 from gamebus.state.connection import Connection
-from gamebus.state.ledger import MAX_ROWS, LedgerState
+from gamebus.state.ledger import MAX_ROWS, LedgerState, LedgerTopic
+from gamebus.state.loss_summary import read_summary
 from tests.ledger_kit import EMPTY
 
 ROW = replace(
@@ -51,3 +53,20 @@ class TestLedger:
 
         key = connection.keys.shared("loss", "gamebus.position/3")
         assert 0 < await connection.execute("PTTL", key) <= 24 * 3_600_000
+
+    async def test_what_the_processors_account_for_is_shown_whatever_the_file_says(
+        self, connection: Connection
+    ) -> None:
+        """A type that migrated is in another topic; before any processor has spoken, the file is all that is known."""
+        ledger = LedgerState(connection)
+        catalog = parse_catalog()
+        by_file = await read_summary(ledger, catalog)
+        assert [topic["types"] for topic in by_file["types"]] == [["heartbeat"], ["position"]]
+
+        await ledger.announce([LedgerTopic("loot.at-most-once", 2, {"loot": "loot respawns anyway"})])
+        await ledger.write([replace(ROW, topic="loot.at-most-once", partition=1)])
+        (loot,) = (await read_summary(ledger, catalog))["types"]
+
+        assert (loot["types"], loot["topic"], loot["attempted"]) == (["loot"], "loot.at-most-once", 10)
+        assert loot["rationales"] == {"loot": "loot respawns anyway"}
+        assert 0 < await connection.execute("PTTL", connection.keys.shared("loss", "topics")) <= 24 * 3_600_000

@@ -16,7 +16,7 @@ const TERMS = [
 const dropped = (loss) => Object.values(loss.dropped).reduce((a, b) => a + b, 0);
 
 /** attempted = processed + every way to be lost: one bar for each term, to scale. */
-function Waterfall({ loss, rationales, nowMs }) {
+function Waterfall({ loss, nowMs }) {
   const drops = Object.entries(loss.dropped).map(([reason, amount]) => [
     `dropped: ${reason}`,
     amount,
@@ -31,7 +31,7 @@ function Waterfall({ loss, rationales, nowMs }) {
   const total = rows.slice(1).reduce((sum, [, amount]) => sum + amount, 0);
   return html`<section class="card waterfall"><h3>${loss.types.join(", ")} <span class="note">${loss.topic}, counted ${ago(loss.written_ms, nowMs)}</span></h3>
     <p class="note">${loss.types
-      .map((type) => rationales[type])
+      .map((type) => loss.rationales[type])
       .filter(Boolean)
       .join(" ")}</p>
     <dl class="stats">
@@ -112,7 +112,7 @@ export function Delivery({ onSignedOut }) {
     page &&
     html`
     <h2>At most once</h2>
-    <div class="columns">${page.realtime.types.map((loss) => html`<${Waterfall} key=${loss.topic} loss=${loss} rationales=${page.rationales} nowMs=${feed.nowMs} />`)}</div>
+    <div class="columns">${page.realtime.types.map((loss) => html`<${Waterfall} key=${loss.topic} loss=${loss} nowMs=${feed.nowMs} />`)}</div>
     <${Table} columns=${columns} rows=${streams} caption="By publisher" order=${{ key: "loss", down: true }} empty="Nothing was published yet." />
     <h2>At least once</h2>
     <dl class="stats">
