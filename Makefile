@@ -35,7 +35,9 @@ style: install
 types: install
 	$(BIN)/mypy
 
+# Without promtool, where it cannot be had, the tests that need it are named as skipped.
 unit: install
+	-@timeout 120 bash deploy/scripts/require-tools.sh promtool
 	$(BIN)/python -m pytest -q -n 2 tests --ignore=tests/integration --ignore=tests/browser
 
 # Two files at a time, since most of each is waiting; the verifier judges what waits, and has the machine to itself.

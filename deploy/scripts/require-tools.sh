@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Makes sure that Python >= 3.11 with venv, Java >= 17, Maven, and Node >= 20 with npm are there: the local stack runs the real
 # Kafka from its published jars, and Node runs the JavaScript client. On Debian and Ubuntu as root what is missing is installed;
-# elsewhere the command that installs it is printed. With the argument `browser` Chromium as well, for the browser tests.
+# elsewhere the command that installs it is printed. With the argument `browser` Chromium as well, for the browser tests; with
+# `promtool` that of Debian's package prometheus, for those of the alert rules.
 set -euo pipefail
-browser=${1:-}
+extra=${1:-}
 
 find_missing() {
     missing=()
@@ -14,8 +15,11 @@ find_missing() {
     command -v mvn >/dev/null || missing+=(maven)
     if ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then missing+=(nodejs); fi
     command -v npm >/dev/null || missing+=(npm)
-    if [ "$browser" = browser ]; then
+    if [ "$extra" = browser ]; then
         command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+    fi
+    if [ "$extra" = promtool ]; then
+        command -v promtool >/dev/null || missing+=(prometheus)
     fi
 }
 
@@ -23,7 +27,8 @@ find_missing
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 needed="gamebus needs Python 3.11 or newer, Java 17 or newer, Maven, and Node 20 or newer with npm"
-[ "$browser" != browser ] || needed="$needed, and Chromium for its browser tests"
+[ "$extra" != browser ] || needed="$needed, and Chromium for its browser tests"
+[ "$extra" != promtool ] || needed="$needed, and promtool for the tests of its alert rules"
 install="apt-get install -y --no-install-recommends ${missing[*]}"
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}" >&2

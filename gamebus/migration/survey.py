@@ -1,8 +1,8 @@
 """What is known of a migration that is under way: which gateways follow, who reads, what is left in the old topic.
 
 Guarantees: every gateway that serves is known, since it reports before it does; it counts as gone only when it said so, or was
-silent for as long as the loss ledger takes to give a publisher up. One that is silent for so long and comes back publishes to the old topic until it reads the log, within moments; the old topic
-is read until it is retired, so what it wrote there is not lost.
+silent for as long as the loss ledger takes to give a publisher up. One that is silent for so long and comes back publishes to the
+old topic until it reads the log, within moments; the old topic is read until it is retired, so what it wrote there is not lost.
 """
 
 from __future__ import annotations
