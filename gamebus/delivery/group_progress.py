@@ -69,7 +69,7 @@ class GroupProgress:
         tps = [TopicPartition(topic, index) for index in range(partitions)]
         try:
             beginnings = await self._consumer.beginning_offsets(tps)
-            ends = await self._consumer.end_offsets(tps)
+            ends = await self.ends(topic, partitions)
             try:
                 committed = await self._admin.list_consumer_group_offsets(group_id, partitions=tps)
             except GroupCoordinatorNotAvailableError:
@@ -80,7 +80,7 @@ class GroupProgress:
         for tp in tps:
             offset = committed.get(tp)
             known = None if offset is None or offset.offset < 0 else offset.offset
-            found[tp.partition] = Progress(beginnings[tp], ends[tp], known)
+            found[tp.partition] = Progress(beginnings[tp], ends[tp.partition], known)
         return found
 
     async def ends(self, topic: str, partitions: int) -> dict[int, int]:
