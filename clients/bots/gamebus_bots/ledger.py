@@ -55,13 +55,15 @@ class Receiver:
         self.resumed = 0
         self.not_recovered = 0
         self._lost_s: float | None = None
-        # When there was no connection, and everything was brought afterwards.
-        self._absences: list[tuple[float, float]] = []
+        # Past the newest event that came on the connection that was lost.
+        self._lost_at = 0
+        # When there was no connection, and everything was brought afterwards; and `_lost_at`.
+        self._absences: list[tuple[float, float, int]] = []
 
     def lost(self, now_s: float) -> None:
         """The connection is gone, and may come back."""
         if self._lost_s is None:
-            self._lost_s = now_s
+            self._lost_s, self._lost_at = now_s, len(self._seen)
 
     def joined(self, now_s: float, *, recovered: bool | None) -> float | None:
         """The room was entered; unless everything missed is brought, what came before is not owed.
@@ -74,7 +76,7 @@ class Receiver:
         if recovered is True:
             self.resumed += 1
             if lost_s is not None:
-                self._absences.append((lost_s, now_s))
+                self._absences.append((lost_s, now_s, self._lost_at))
         else:
             self.not_recovered += recovered is False
             self.whole_since_s = now_s
@@ -99,8 +101,14 @@ class Receiver:
         return True
 
     def was_away(self, event: Published) -> bool:
-        """Whether an event was written while this bot had no connection, so that only the resume could bring it."""
-        return any(lost_s <= event.acked_s <= back_s for lost_s, back_s in self._absences)
+        """Whether an event was under way while this bot had no connection, so that only the resume could bring it.
+
+        Its ack may have come when the bot was back, or the connection was lost with the event in it.
+        """
+        return any(
+            event.sent_s <= back_s and (event.acked_s >= lost_s or event.number >= lost_at)
+            for lost_s, back_s, lost_at in self._absences
+        )
 
     def misses(self, event: Published) -> bool:
         """Whether an acked event is owed to this bot and has not come."""

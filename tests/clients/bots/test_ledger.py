@@ -50,6 +50,24 @@ class TestLedger:
         assert receiver.got(event)
         assert ledger.gaps() == []
 
+    def test_what_only_a_resume_could_bring_was_under_way_in_the_absence(self) -> None:
+        """Acked while the bot was away, or after that, or before it but lost in its connection; not what others overtook on it."""
+        ledger = Ledger()
+        receiver = ledger.receiver("r")
+        receiver.joined(0.0, recovered=None)
+        times = [(1.0, 1.1), (1.2, 1.3), (1.8, 1.9), (2.5, 2.6), (2.9, 3.2), (3.1, 3.3)]
+        events = [
+            ledger.publish(str(number), "r", "chat", "p", planned_s=sent_s, sent_s=sent_s)
+            for number, (sent_s, _) in enumerate(times)
+        ]
+        for event, (_, acked_s) in zip(events, times, strict=True):
+            ledger.ended(event, "acked", acked_s)
+        receiver.got(events[1])
+        receiver.lost(2.0)
+        receiver.joined(3.0, recovered=True)
+
+        assert [receiver.was_away(event) for event in events] == [False, False, True, True, True, False]
+
     def test_a_duplicate_is_one_on_the_same_connection(self) -> None:
         """Once each on a connection; a new connection may repeat."""
         ledger = Ledger()
